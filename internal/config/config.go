@@ -1,0 +1,190 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is the daemon's configuration (hallmark.yaml beside the daemon, not the product's file of
+// that name). Load gives it complete and checked. configs/hallmark.yaml is a commented example.
+type Config struct {
+	StateDir    string            `key:"state-dir"` // absolute; ledger, workflows, checkouts and records live there
+	Owner       string            `key:"owner"`     // this installation, in the tags of what it creates
+	Product     Product           `key:"product"`
+	Provider    Provider          `key:"provider"`
+	Base        Base              `key:"base"`
+	Limits      Limits            `key:"limits"`
+	Timeouts    Timeouts          `key:"timeouts"`
+	Environment Environment       `key:"environment"`
+	Keep        Keep              `key:"keep"`
+	Schedules   []Schedule        `key:"schedules"`
+	Policy      map[string]Policy `key:"policy"` // by run kind; what a file leaves out stays as in Default
+	Waivers     []Waiver          `key:"waivers"`
+
+	File string // the file it was read from, "" if none
+}
+
+// Product says where the infrastructure repository is and which of its branches count.
+type Product struct {
+	Repository  string   `key:"repository,required"` // a git repository on this machine, bare or not; absolute
+	Development string   `key:"development"`         // the development branch
+	Releases    string   `key:"releases"`            // glob of release branches, as path.Match has it
+	Retired     []string `key:"retired"`             // release branches that are no longer live
+}
+
+// Provider chooses where servers run and holds each provider's own settings.
+type Provider struct {
+	Kind   string `key:"kind"` // incus; tests have more
+	Incus  Incus  `key:"incus"`
+	Faults string `key:"faults"` // file that scripts trouble around the provider, "" for none; absolute
+}
+
+// Incus is an Incus host.
+type Incus struct {
+	Socket string         `key:"socket"` // "" : where Incus puts it
+	Pool   string         `key:"pool"`   // storage pool, made by `make host`
+	Range  netip.Prefix   `key:"range"`  // every environment gets a free /24 of it
+	Cache  netip.AddrPort `key:"cache"`  // package cache as servers reach it
+}
+
+// Base is the reference base, the only allowed parent of an image.
+type Base struct {
+	Name   string        `key:"name"`
+	MaxAge time.Duration `key:"max-age"` // an older one is rebuilt
+}
+
+// Limits bound what is done at once and how often it is tried.
+type Limits struct {
+	Servers     int `key:"servers"`      // servers over all work
+	Lanes       int `key:"lanes"`        // environments under test at once
+	ImageBuilds int `key:"image-builds"` // images in the making at once
+	Attempts    int `key:"attempts"`     // fresh environments for one lane when infrastructure fails, the first included
+}
+
+// Timeouts bound how long one thing may take. A product's own file may ask for more for Puppet and
+// for health checks.
+type Timeouts struct {
+	Boot      time.Duration `key:"boot"`      // from launch or reboot to sshd
+	Provision time.Duration `key:"provision"` // from boot to converged
+	Test      time.Duration `key:"test"`      // one test
+	Run       time.Duration `key:"run"`       // a whole run
+}
+
+// Environment bounds the life of environments.
+type Environment struct {
+	Lease    time.Duration `key:"lease"`    // granted at creation and at every extension
+	Deadline time.Duration `key:"deadline"` // hard cap from creation
+}
+
+// Keep says which superseded images stay. What a channel or a live release needs always stays.
+type Keep struct {
+	Candidates int `key:"candidates"` // newest image sets of a branch that were never promoted
+}
+
+// Schedule starts runs by the clock.
+type Schedule struct {
+	Name     string  `key:"name,required"`
+	Kind     string  `key:"kind,required"` // nightly or release
+	Branch   string  `key:"branch"`        // "" : nightly: the development branch; release: every live release branch
+	Cron     string  `key:"cron,required"` // five fields
+	Timezone string  `key:"timezone"`      // IANA name
+	Overlap  string  `key:"overlap"`       // skip or queue: what to do when the previous run still works
+	CatchUp  CatchUp `key:"catch-up"`      // how late a missed tick is still acted on
+}
+
+// Policy is what the gate requires of one kind of run before it promotes. It lives here and not in
+// the product, so a commit can't switch off its own gate.
+type Policy struct {
+	Channel string        `key:"channel"` // "" : never promotes; {branch} stands for the branch with / as -
+	Require []Requirement `key:"require"`
+	Budgets Budgets       `key:"budgets"`
+}
+
+// Requirement is a block of the matrix: every combination of its origins, phases and tiers. The
+// scenario "upgrade" means the upgrade from each live release branch.
+type Requirement struct {
+	Scenario string   `key:"scenario,required"`
+	Origins  []string `key:"origins"`
+	Phases   []string `key:"phases,required"`
+	Tiers    []string `key:"tiers,required"`
+}
+
+// Budgets are how many results of a kind a promotion may carry.
+type Budgets struct {
+	Waived int `key:"waived"`
+	Flaky  int `key:"flaky"`
+}
+
+// Waiver excuses one known failure until it expires.
+type Waiver struct {
+	Test    string    `key:"test,required"` // the test's name as reports show it
+	Ticket  string    `key:"ticket,required"`
+	Reason  string    `key:"reason,required"`
+	Expires time.Time `key:"expires,required"` // from this moment on the failure counts again
+}
+
+// Default sets what holds when the file is silent.
+func (c *Config) Default() {
+	c.StateDir = "/var/lib/hallmark"
+	c.Owner = "hallmark"
+	c.Product.Default()
+	c.Provider.Default()
+	c.Base.Default()
+	c.Limits.Default()
+	c.Timeouts.Default()
+	c.Environment.Default()
+	c.Keep.Default()
+	both := []string{"base", "prebuilt"}
+	require := []Requirement{
+		{Scenario: "verify", Origins: both, Phases: []string{"launched", "rebooted"}, Tiers: []string{"smoke", "build"}},
+		{Scenario: "upgrade", Origins: both, Phases: []string{"upgraded"}, Tiers: []string{"smoke", "build"}},
+	}
+	c.Policy = map[string]Policy{
+		"nightly": {Channel: "development", Require: require},
+		"release": {Channel: "{branch}", Require: require},
+	}
+}
+
+// Default sets the usual branches.
+func (p *Product) Default() { p.Development, p.Releases = "main", "release/*" }
+
+// Default chooses Incus on this machine.
+func (p *Provider) Default() {
+	p.Kind = "incus"
+	p.Incus.Default()
+}
+
+// Default is what `make host` sets up.
+func (i *Incus) Default() {
+	i.Pool = "hallmark"
+	i.Range = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 91}), 16)
+	i.Cache = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 90, 0, 1}), 3142)
+}
+
+// Default is Debian 12, at most a week old.
+func (b *Base) Default() { b.Name, b.MaxAge = "debian-12", 7*24*time.Hour }
+
+// Default suits one machine of two cores.
+func (l *Limits) Default() { *l = Limits{Servers: 24, Lanes: 2, ImageBuilds: 2, Attempts: 2} }
+
+// Default is generous for containers on a busy machine.
+func (t *Timeouts) Default() {
+	*t = Timeouts{
+		Boot: 3 * time.Minute, Provision: 15 * time.Minute, Test: 5 * time.Minute,
+		Run: 3 * time.Hour,
+	}
+}
+
+// Default covers a lane with room to spare.
+func (e *Environment) Default() { e.Lease, e.Deadline = time.Hour, 4*time.Hour }
+
+// Default keeps little, for disk is small.
+func (k *Keep) Default() { k.Candidates = 1 }
+
+// Default is UTC, one run at a time, and no catching up.
+func (s *Schedule) Default() {
+	s.Timezone, s.Overlap, s.CatchUp = "UTC", "skip", 0
+}
+
+// Default asks for both origins.
+func (r *Requirement) Default() { r.Origins = []string{"base", "prebuilt"} }

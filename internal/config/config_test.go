@@ -1,0 +1,355 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+var update = flag.Bool("update", false, "write what is said now into the golden files")
+
+// load loads text as /…/hallmark.yaml and gives the error's text without the directory.
+func load(t *testing.T, text string, flags *pflag.FlagSet) (Config, string) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "hallmark.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(file, flags)
+	if err == nil {
+		return c, ""
+	}
+	var problem *Error
+	if !errors.As(err, &problem) {
+		t.Errorf("error is no Error: %v", err)
+	}
+	return c, strings.ReplaceAll(err.Error(), dir+"/", "")
+}
+
+const least = "product: {repository: /srv/acme.git}\n"
+
+func TestDefaults(t *testing.T) {
+	c, said := load(t, least, nil)
+	if said != "" {
+		t.Fatal(said)
+	}
+	if c.StateDir != "/var/lib/hallmark" || c.Product.Development != "main" || c.Provider.Kind != "incus" || c.Limits.Attempts != 2 ||
+		c.Base.MaxAge != 7*24*time.Hour || c.LedgerFile() != "/var/lib/hallmark/ledger.db" || c.Provider.Incus.Cache.String() != "10.90.0.1:3142" {
+		t.Errorf("defaults are %+v", c)
+	}
+	if got := c.Policy["release"].ChannelFor("release/1.0"); got != "release-1.0" {
+		t.Errorf("a release's channel is %s", got)
+	}
+	if got := c.Policy["nightly"].ChannelFor("main"); got != "development" || len(c.Policy["nightly"].Require) != 2 {
+		t.Errorf("nightly's policy is %+v", c.Policy["nightly"])
+	}
+}
+
+// The example must be right, and must say the defaults as they are: what it leaves commented out is
+// for others to change.
+func TestExample(t *testing.T) {
+	c, err := Load("../../configs/hallmark.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Schedules) == 0 || c.Policy["nightly"].Channel != "development" {
+		t.Errorf("the example is %+v", c)
+	}
+	var d Config
+	d.Default()
+	for name, pair := range map[string][2]any{
+		"limits":      {c.Limits, d.Limits},
+		"timeouts":    {c.Timeouts, d.Timeouts},
+		"environment": {c.Environment, d.Environment},
+		"keep":        {c.Keep, d.Keep},
+		"base":        {c.Base, d.Base},
+		"provider":    {c.Provider, d.Provider},
+		"policy":      {c.Policy, d.Policy},
+		"owner":       {c.Owner, d.Owner},
+		"state-dir":   {c.StateDir, d.StateDir},
+	} {
+		if !reflect.DeepEqual(pair[0], pair[1]) {
+			t.Errorf("%s: the example says %+v, the default is %+v", name, pair[0], pair[1])
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	text := least + "limits: {servers: 3, lanes: 4, image-builds: 5}\nbase: {max-age: 1d12h}\n"
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.String("limits-servers", "99", "")
+	flags.Int("limits-lanes", 98, "")
+	flags.String("state-dir", "", "")
+	if err := flags.Parse([]string{"--limits-servers=30"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HALLMARK_LIMITS_SERVERS", "20")
+	t.Setenv("HALLMARK_LIMITS_LANES", "40")
+	t.Setenv("HALLMARK_TIMEOUTS_BOOT", "45s")
+	t.Setenv("HALLMARK_PROVIDER_INCUS_POOL", "fast")
+	c, said := load(t, text, flags)
+	if said != "" {
+		t.Fatal(said)
+	}
+	if want := (Limits{Servers: 30, Lanes: 40, ImageBuilds: 5, Attempts: 2}); c.Limits != want {
+		t.Errorf("limits are %+v, want %+v", c.Limits, want)
+	}
+	if c.Timeouts.Boot != 45*time.Second || c.Provider.Incus.Pool != "fast" || c.Base.MaxAge != 36*time.Hour {
+		t.Errorf("configuration is %+v", c)
+	}
+}
+
+func TestVariableCuresFile(t *testing.T) {
+	t.Setenv("HALLMARK_LIMITS_LANES", "4")
+	if c, said := load(t, least+"limits: {lanes: many}\n", nil); said != "" || c.Limits.Lanes != 4 {
+		t.Errorf("lanes is %d, said %q", c.Limits.Lanes, said)
+	}
+	t.Setenv("HALLMARK_PRODUCT_REPOSITORY", "/srv/other.git")
+	if c, err := Load("", nil); err != nil || c.Product.Repository != "/srv/other.git" || c.Limits.Lanes != 4 {
+		t.Errorf("without a file: %+v, %v", c.Product, err)
+	}
+}
+
+func TestPathsAreRelativeToTheFile(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(t.TempDir())
+	file := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(file, []byte("state-dir: state\nproduct: {repository: ../acme}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(FileVariable, file)
+	c, err := Load("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.StateDir != filepath.Join(dir, "state") || c.Product.Repository != filepath.Join(filepath.Dir(dir), "acme") {
+		t.Errorf("paths are %s and %s", c.StateDir, c.Product.Repository)
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HALLMARK_STATE_DIR", "here")
+	if c, err = Load(file, nil); err != nil || c.StateDir != filepath.Join(wd, "here") {
+		t.Errorf("state is %s, %v", c.StateDir, err)
+	}
+}
+
+// Every way to write the configuration wrongly, and what the user is told. The text of the messages
+// is in testdata/bad-config.txt.
+func TestBadConfig(t *testing.T) {
+	schedule := least + "schedules:\n- {name: n, kind: nightly, cron: \"0 2 * * *\"}\n"
+	cases := []struct {
+		name, text string
+		variables  map[string]string
+	}{
+		{name: "no repository", text: "owner: acme\n"},
+		{name: "unknown key", text: least + "schedule: []\n"},
+		{name: "unknown section key", text: least + "limits: {server: 3}\n"},
+		{name: "nothing like it", text: least + "limits: {colour: red}\n"},
+		{name: "wrong case", text: least + "Limits: {servers: 3}\n"},
+		{name: "duplicate key", text: least + least},
+		{name: "provider", text: least + "provider: {kind: vmware}\n"},
+		{name: "provider to come", text: least + "provider: {kind: ec2}\n"},
+		{name: "provider settings", text: least + "provider: {incus: {cache: nowhere, range: wide}}\n"},
+		{name: "provider range", text: least + "provider: {incus: {range: 10.0.0.0/28}}\n"},
+		{name: "too few servers", text: least + "limits: {servers: 1, lanes: 0, attempts: -1}\n"},
+		{name: "timeouts", text: least + "timeouts: {boot: 5, test: soon, run: -3m}\n"},
+		{name: "deadline before lease", text: least + "environment: {lease: 2h, deadline: 1h}\n"},
+		{name: "cron fields", text: schedule + "- {name: m, kind: release, cron: \"0 0 2 * * *\"}\n"},
+		{name: "cron words", text: schedule + "- {name: m, kind: release, cron: \"@daily\"}\n- {name: o, kind: release, cron: \"61 * * * *\"}\n- {name: p, kind: release, cron: \"CRON_TZ=UTC 1 * * * *\"}\n"},
+		{name: "schedule words", text: schedule + "- {name: M x, kind: nighty, cron: \"0 2 * * *\", timezone: Mars/Base, overlap: wait}\n"},
+		{name: "catch-up", text: schedule + "- {name: m, kind: nightly, cron: \"0 2 * * *\", catch-up: maybe}\n"},
+		{name: "schedule twice", text: schedule + "- {name: n, kind: nightly, cron: \"0 3 * * *\"}\n"},
+		{name: "schedule without anything", text: schedule + "- {}\n"},
+		{name: "policy kind", text: least + "policy: {nightli: {}}\n"},
+		{name: "policy words", text: least + "policy:\n  nightly:\n    channel: Dev/1\n    require:\n    - {scenario: verfy, origins: [], phases: [launched, melted], tiers: [smoke]}\n    - {scenario: verify, phases: [upgraded], tiers: [build]}\n"},
+		{name: "policy that never promotes", text: least + "policy: {nightly: {channel: development, require: [], budgets: {waived: -1}}}\n"},
+		{name: "waiver", text: least + "waivers:\n- {test: t, ticket: T-1, reason: r, expires: tomorrow}\n- {test: t, ticket: 17, expires: 2026-12-31}\n"},
+		{name: "waiver twice", text: least + "waivers:\n- {test: t, ticket: T-1, reason: r, expires: 2026-12-31}\n- {test: t, ticket: T-2, reason: r, expires: 2026-12-31}\n"},
+		{name: "remote repository", text: "product: {repository: \"https://example.org/acme.git\"}\n"},
+		{name: "releases match development", text: "product: {repository: /srv/acme, releases: \"*\", development: main}\n"},
+		{name: "releases is no glob", text: "product: {repository: /srv/acme, releases: \"release/[\"}\n"},
+		{name: "variables", text: least, variables: map[string]string{"HALLMARK_LIMITS_SERVERS": "many", "HALLMARK_LIMITS_LANES": "0", "HALLMARK_STATE_DRI": "/tmp", "HALLMARK_SOMETHING_ELSE": "x"}},
+	}
+	var said strings.Builder
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for name, value := range c.variables {
+				t.Setenv(name, value)
+			}
+			_, text := load(t, c.text, nil)
+			if text == "" {
+				t.Error("accepted")
+			}
+			said.WriteString("# " + c.name + "\n" + text + "\n\n")
+		})
+	}
+	_, err := Load("/nowhere/hallmark.yaml", nil)
+	said.WriteString("# no such file\n" + err.Error() + "\n\n")
+	_, err = Load("", nil)
+	said.WriteString("# no file given\n" + err.Error() + "\n")
+	golden(t, "bad-config.txt", said.String())
+}
+
+// golden compares text with testdata/<name> and tells the first lines that differ.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(text), "\n")
+	for i := range max(len(gotLines), len(wantLines)) {
+		g, w := "(end)", "(end)"
+		if i < len(gotLines) {
+			g = gotLines[i]
+		}
+		if i < len(wantLines) {
+			w = wantLines[i]
+		}
+		if g != w {
+			t.Fatalf("%s:%d: got\n%s\nwant\n%s", file, i+1, g, w)
+		}
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	at := func(text string) time.Time {
+		v, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	s := Schedule{Cron: "30 2 * * *", Timezone: "Europe/Berlin"}
+	if got, want := s.Next(at("2026-11-23T12:00:00Z")), at("2026-11-24T01:30:00Z"); !got.Equal(want) {
+		t.Errorf("next is %v, want %v", got, want)
+	}
+	if got := (Schedule{Cron: "0 0 30 2 *", Timezone: "UTC"}).Next(at("2026-11-23T12:00:00Z")); !got.IsZero() {
+		t.Errorf("the 30th of February is %v", got)
+	}
+
+	s.Timezone = "UTC"
+	last := at("2026-11-20T02:30:00Z")
+	for name, c := range map[string]struct {
+		catchUp CatchUp
+		last    time.Time
+		now     string
+		want    string // "" : nothing due
+	}{
+		"new schedule":           {CatchUp(1 << 62), time.Time{}, "2026-11-23T12:00:00Z", ""},
+		"on time":                {0, last, "2026-11-21T02:30:00Z", "2026-11-21T02:30:00Z"},
+		"within grace":           {0, last, "2026-11-21T02:31:00Z", "2026-11-21T02:30:00Z"},
+		"missed, no catch-up":    {0, last, "2026-11-21T02:32:00Z", ""},
+		"missed, catches up":     {CatchUp(6 * time.Hour), last, "2026-11-23T08:30:00Z", "2026-11-23T02:30:00Z"},
+		"missed by too much":     {CatchUp(6 * time.Hour), last, "2026-11-23T08:31:00Z", ""},
+		"only the last counts":   {mustCatchUp(t, "true"), last, "2026-11-23T02:00:00Z", "2026-11-22T02:30:00Z"},
+		"done already":           {mustCatchUp(t, "true"), at("2026-11-23T02:30:00Z"), "2026-11-23T12:00:00Z", ""},
+		"false means no":         {mustCatchUp(t, "false"), last, "2026-11-23T12:00:00Z", ""},
+		"clock was set back":     {mustCatchUp(t, "true"), at("2027-01-01T02:30:00Z"), "2026-11-23T12:00:00Z", ""},
+		"a duration in the file": {mustCatchUp(t, "1d"), last, "2026-11-23T12:00:00Z", "2026-11-23T02:30:00Z"},
+	} {
+		s.CatchUp = c.catchUp
+		tick, due := s.Due(c.last, at(c.now), time.Minute)
+		got := ""
+		if due {
+			got = tick.UTC().Format(time.RFC3339)
+		}
+		if got != c.want {
+			t.Errorf("%s: due is %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func mustCatchUp(t *testing.T, text string) (c CatchUp) {
+	t.Helper()
+	if err := c.UnmarshalText([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestValues(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"90s": 90 * time.Second, "1h30m": 90 * time.Minute, "7d": 168 * time.Hour, "1d12h": 36 * time.Hour, "0s": 0,
+		"": -1, "5": -1, "0": -1, "-5m": -1, "d": -1, "1dd": -1, "99999999h": -1, "99999d2540000h": -1,
+	} {
+		d, err := ParseDuration(text)
+		if err != nil {
+			d = -1
+		}
+		if d != want {
+			t.Errorf("duration %q is %v, want %v", text, d, want)
+		}
+	}
+	for text, want := range map[string]Size{
+		"1KiB": 1024, "2 GiB": 2 << 30, "1TiB": 1 << 40, "0MiB": 0,
+		"": -1, "5": -1, "2GB": -1, "-1MiB": -1, "1.5GiB": -1, "9999999999TiB": -1, "MiB": -1,
+	} {
+		s, err := ParseSize(text)
+		if err != nil {
+			s = -1
+		}
+		if s != want {
+			t.Errorf("size %q is %v, want %v", text, s, want)
+		}
+	}
+	for size, want := range map[Size]string{2 << 30: "2GiB", 1536 << 20: "1536MiB", 0: "0B", 1000: "1000B"} {
+		if size.String() != want {
+			t.Errorf("size is written %s, want %s", size, want)
+		}
+	}
+	if got := Size(1).MiB(); got != 1 {
+		t.Errorf("a byte is %d MiB, want 1, rounded up", got)
+	}
+	expires, err := ParseExpiry("2026-12-31")
+	if err != nil || !expires.Equal(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("expiry is %v, %v: the day itself belongs to it", expires, err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(least))
+	f.Add([]byte(least + "limits: {servers: 3}\npolicy: {nightly: {channel: x, require: [{scenario: verify, phases: [launched], tiers: [smoke]}]}}\n"))
+	f.Add([]byte(least + "schedules: [{name: n, kind: nightly, cron: \"*/5 * * * 1-5\", timezone: Europe/Berlin, catch-up: 6h}]\n"))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var c Config
+		err := Decode("f.yaml", data, &c)
+		if err == nil && c.Product.Repository == "" && !strings.Contains(string(data), "repository") {
+			t.Error("accepted without a repository")
+		}
+		var problem *Error
+		if err != nil && !errors.As(err, &problem) {
+			t.Errorf("error is no Error: %v", err)
+		}
+	})
+}
+
+func FuzzParseDuration(f *testing.F) {
+	f.Add("7d")
+	f.Add("1d12h")
+	f.Fuzz(func(t *testing.T, text string) {
+		if d, err := ParseDuration(text); err == nil && d < 0 {
+			t.Errorf("%q is %v", text, d)
+		}
+		if s, err := ParseSize(text); err == nil && s < 0 {
+			t.Errorf("%q is %v", text, s)
+		}
+	})
+}

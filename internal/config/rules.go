@@ -1,0 +1,179 @@
+package config
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// The words of DESIGN.md that a policy may use.
+var (
+	kinds     = []string{"nightly", "release"}
+	scenarios = []string{"verify", "upgrade"}
+	origins   = []string{"base", "prebuilt"}
+	phases    = []string{"launched", "rebooted", "relaunched", "upgraded"}
+	tiers     = []string{"smoke", "build", "functional", "application"}
+)
+
+// Check says what does not fit together in the whole.
+func (c *Config) Check(at Place) {
+	at.Name("owner", c.Owner, 20)
+	names := map[string]int{}
+	for i, s := range c.Schedules {
+		if first, ok := names[s.Name]; ok {
+			at.Problem(fmt.Sprintf("schedules[%d].name", i), fmt.Sprintf("%q is also the name of schedule %d", s.Name, first+1), "give each schedule a name of its own")
+		}
+		names[s.Name] = i
+	}
+	for kind := range c.Policy {
+		at.OneOf("policy."+kind, kind, kinds...)
+	}
+	waived := map[string]int{}
+	for i, w := range c.Waivers {
+		if first, ok := waived[w.Test]; ok {
+			at.Problem(fmt.Sprintf("waivers[%d].test", i), fmt.Sprintf("%q is waived by waiver %d already", w.Test, first+1), "remove one of them")
+		}
+		waived[w.Test] = i
+	}
+}
+
+// Check knows branches and globs.
+func (p *Product) Check(at Place) {
+	if strings.Contains(p.Repository, "://") {
+		at.Problem("repository", fmt.Sprintf("%q is an address, not a directory", p.Repository), "clone it with `git clone --mirror` and give the clone's directory")
+	}
+	if p.Development == "" {
+		at.Problem("development", "is empty", "name the development branch")
+	}
+	if _, err := path.Match(p.Releases, ""); err != nil {
+		at.Problem("releases", fmt.Sprintf("%q is no glob", p.Releases), "write it as release/*")
+	} else if ok, _ := path.Match(p.Releases, p.Development); ok {
+		at.Problem("releases", fmt.Sprintf("%q also matches the development branch %s", p.Releases, p.Development), "use a glob for release branches only")
+	}
+}
+
+// Check knows which providers there are.
+func (p *Provider) Check(at Place) {
+	if p.Kind == "ec2" {
+		at.Problem("kind", "ec2 is not there yet", "use incus")
+		return
+	}
+	at.OneOf("kind", p.Kind, "incus", "sim")
+}
+
+// Check wants room for at least one environment.
+func (i *Incus) Check(at Place) {
+	if i.Range.IsValid() && (!i.Range.Addr().Is4() || i.Range.Bits() > 24) {
+		at.Problem("range", fmt.Sprintf("%s has no room for a /24", i.Range), "use an IPv4 range of /24 or wider, such as 10.91.0.0/16")
+	}
+}
+
+// Check wants a base that can be used.
+func (b *Base) Check(at Place) {
+	at.Name("name", b.Name, 40)
+	positive(at, "max-age", b.MaxAge)
+}
+
+// Check wants at least one of each.
+func (l *Limits) Check(at Place) {
+	at.AtLeast("servers", l.Servers, 2) // a bastion and a server behind it
+	at.AtLeast("lanes", l.Lanes, 1)
+	at.AtLeast("image-builds", l.ImageBuilds, 1)
+	at.AtLeast("attempts", l.Attempts, 1)
+}
+
+// Check wants time for everything.
+func (t *Timeouts) Check(at Place) {
+	positive(at, "boot", t.Boot)
+	positive(at, "provision", t.Provision)
+	positive(at, "test", t.Test)
+	positive(at, "run", t.Run)
+}
+
+// Check wants the cap beyond the lease.
+func (e *Environment) Check(at Place) {
+	positive(at, "lease", e.Lease)
+	if e.Deadline < e.Lease {
+		at.Problem("deadline", fmt.Sprintf("%s is shorter than the lease of %s", e.Deadline, e.Lease), "give it at least the lease")
+	}
+}
+
+// Check wants counts.
+func (k *Keep) Check(at Place) {
+	at.AtLeast("candidates", k.Candidates, 0)
+}
+
+// Check parses the time table and its zone.
+func (s *Schedule) Check(at Place) {
+	at.Name("name", s.Name, 40)
+	at.OneOf("kind", s.Kind, kinds...)
+	at.OneOf("overlap", s.Overlap, "skip", "queue")
+	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "" || s.Timezone == "Local" {
+		at.Problem("timezone", fmt.Sprintf("%q is not known", s.Timezone), "use an IANA name such as Europe/Berlin, or UTC")
+	}
+	if strings.Contains(s.Cron, "TZ=") {
+		at.Problem("cron", "names a time zone", "give it under timezone")
+		return
+	}
+	if n := len(strings.Fields(s.Cron)); n != 5 {
+		at.Problem("cron", fmt.Sprintf("%q has not five fields but %d", s.Cron, n), `write minute, hour, day of month, month, day of week: "0 2 * * *" is every night at two`)
+		return
+	}
+	if _, err := fiveFields.Parse(s.Cron); err != nil {
+		at.Problem("cron", fmt.Sprintf("%q is no time table: %v", s.Cron, err), `write minute, hour, day of month, month, day of week: "0 2 * * *" is every night at two`)
+	}
+}
+
+var channelPattern = regexp.MustCompile(`^([a-z0-9._-]|\{branch\})*$`)
+
+// Check wants a policy that can be met.
+func (p *Policy) Check(at Place) {
+	if !channelPattern.MatchString(p.Channel) {
+		at.Problem("channel", fmt.Sprintf("%q is no name of a channel", p.Channel), "use lower-case letters, digits, dots and dashes, or {branch} for the branch's own channel")
+	}
+	if p.Channel != "" && len(p.Require) == 0 {
+		at.Problem("require", "is empty, so nothing would ever be promoted", "say what a promotion requires, or remove the channel")
+	}
+	at.AtLeast("budgets.waived", p.Budgets.Waived, 0)
+	at.AtLeast("budgets.flaky", p.Budgets.Flaky, 0)
+}
+
+// Check knows the words of the matrix.
+func (r *Requirement) Check(at Place) {
+	at.OneOf("scenario", r.Scenario, scenarios...)
+	words(at, "origins", r.Origins, origins)
+	words(at, "phases", r.Phases, phases)
+	words(at, "tiers", r.Tiers, tiers)
+	for i, phase := range r.Phases {
+		if r.Scenario == "verify" && phase == "upgraded" {
+			at.Problem(fmt.Sprintf("phases[%d]", i), "nothing is upgraded in scenario verify", "require it of scenario upgrade")
+		}
+	}
+}
+
+func words(at Place, key string, given, allowed []string) {
+	if len(given) == 0 {
+		at.Problem(key, "is empty", "name at least one of: "+strings.Join(allowed, ", "))
+	}
+	for i, word := range given {
+		at.OneOf(fmt.Sprintf("%s[%d]", key, i), word, allowed...)
+	}
+}
+
+func positive(at Place, key string, d time.Duration) {
+	if d <= 0 {
+		at.Problem(key, "is nothing at all", "give it some time, such as 5m")
+	}
+}
+
+// ChannelFor names the channel into which a run of this branch promotes, "" if into none.
+func (p Policy) ChannelFor(branch string) string {
+	return strings.ReplaceAll(p.Channel, "{branch}", ChannelOf(branch))
+}
+
+// ChannelOf is a branch's own channel: release/1.0 has release-1.0.
+func ChannelOf(branch string) string {
+	return strings.ReplaceAll(strings.ToLower(branch), "/", "-")
+}
