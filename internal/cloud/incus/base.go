@@ -1,0 +1,165 @@
+package incus
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	client "github.com/lxc/incus/v6/client"
+	"github.com/lxc/incus/v6/shared/api"
+	"gopkg.in/yaml.v3"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+// ImportBase uploads a root file system together with metadata that make cloud-init take the
+// user-data of a server's configuration. The image gets its name only after its fingerprint has
+// shown that all of it arrived: a broken upload is never adopted.
+func (p *Provider) ImportBase(ctx context.Context, spec cloud.ImageSpec, rootfsPath string) (cloud.Image, error) {
+	call := "import " + spec.Name
+	if err := checkImage(call, spec); err != nil {
+		return cloud.Image{}, err
+	}
+	if spec.Kind != cloud.Base {
+		return cloud.Image{}, refuse(call, "a root file system can only become a reference base")
+	}
+	c, err := p.connect(ctx, "")
+	if err != nil {
+		return cloud.Image{}, fail(call, err)
+	}
+	image, err := named(c, call, spec)
+	if !absent(err) {
+		return image, fail(call, err)
+	}
+	rootfs, err := os.Open(rootfsPath)
+	if err != nil {
+		return cloud.Image{}, refuse(call, "%w", err)
+	}
+	defer rootfs.Close() //nolint:errcheck // only read
+	info, err := rootfs.Stat()
+	if err != nil {
+		return cloud.Image{}, refuse(call, "%w", err)
+	}
+	// The same file gives the same image: what a crash left without its name is found again.
+	metadata, err := metadataTarball(spec, info.ModTime())
+	if err != nil {
+		return cloud.Image{}, fail(call, err)
+	}
+	if err := upload(c, spec, metadata, rootfs); err != nil {
+		return cloud.Image{}, fail(call, err)
+	}
+	image, err = named(c, call, spec)
+	return image, fail(call, err)
+}
+
+func upload(c client.InstanceServer, spec cloud.ImageSpec, metadata []byte, rootfs *os.File) error {
+	sum := sha256.New() // Incus' fingerprint is that of both files, one after the other
+	op, err := c.CreateImage(api.ImagesPost{ImagePut: api.ImagePut{Properties: properties(spec)}}, &client.ImageCreateArgs{
+		MetaFile: io.TeeReader(bytes.NewReader(metadata), sum), MetaName: "metadata.tar",
+		RootfsFile: io.TeeReader(rootfs, sum), RootfsName: filepath.Base(rootfs.Name()),
+		Type: "container",
+	})
+	result, err := finish(c, op, err)
+	sent := hex.EncodeToString(sum.Sum(nil))
+	arrived, _ := result["fingerprint"].(string)
+	switch {
+	case err != nil && classify(err) == cloud.CodeConflict: // all of it is there already
+	case err != nil:
+		return err
+	case arrived != sent:
+		op, err := c.DeleteImage(arrived)
+		_, err = finish(c, op, err)
+		return errors.Join(fmt.Errorf("the upload is incomplete: %s was sent, %s arrived", sent, arrived), err)
+	}
+	err = c.CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{
+		Name: spec.Name, Type: "container", ImageAliasesEntryPut: api.ImageAliasesEntryPut{Target: sent},
+	}})
+	if err != nil && classify(err) == cloud.CodeConflict { // another process was faster; ours may be a second one
+		found, _, gone := c.GetImage(sent)
+		if gone == nil && len(found.Aliases) == 0 {
+			op, err := c.DeleteImage(sent)
+			_, err = finish(c, op, err)
+			return err
+		}
+		return nil
+	}
+	return err
+}
+
+// The templates that Incus fills in before a new server's first start. The instance's own UUID makes
+// cloud-init see a new instance even in an image that was captured without being sealed.
+var templates = []struct{ path, file, mode, text string }{
+	{"/etc/hostname", "hostname.tpl", "0644", "{{ instance.name }}\n"},
+	{"/etc/hosts", "hosts.tpl", "0644", `127.0.0.1	localhost
+127.0.1.1	{{ instance.name }}.` + domain + ` {{ instance.name }}
+::1		localhost ip6-localhost ip6-loopback
+`},
+	{"/var/lib/cloud/seed/nocloud/meta-data", "meta-data.tpl", "0600", `instance-id: {{ config_get("volatile.uuid", instance.name) }}
+local-hostname: {{ instance.name }}
+`},
+	// It may hold secrets.
+	{"/var/lib/cloud/seed/nocloud/user-data", "user-data.tpl", "0600", `{{ config_get("cloud-init.user-data", "#cloud-config") }}
+`},
+	{"/var/lib/cloud/seed/nocloud/network-config", "network-config.tpl", "0644", `version: 1
+config:
+  - type: physical
+    name: eth0
+    subnets:
+      - type: dhcp
+        control: auto
+`},
+}
+
+func metadataTarball(spec cloud.ImageSpec, now time.Time) ([]byte, error) {
+	metadata := api.ImageMetadata{
+		Architecture: architecture(), CreationDate: now.Unix(), Properties: properties(spec),
+		Templates: map[string]*api.ImageMetadataTemplate{},
+	}
+	files := map[string][]byte{}
+	for _, t := range templates {
+		metadata.Templates[t.path] = &api.ImageMetadataTemplate{
+			When: []string{"create", "copy"}, Template: t.file, Mode: t.mode, UID: "0", GID: "0",
+		}
+		files[t.file] = []byte(t.text)
+	}
+	text, err := yaml.Marshal(metadata)
+	if err != nil {
+		return nil, err
+	}
+	var buffer bytes.Buffer
+	w := tar.NewWriter(&buffer)
+	write := func(name string, mode int64, content []byte) {
+		err = errors.Join(err, w.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content)), ModTime: now,
+		}))
+		_, werr := w.Write(content)
+		err = errors.Join(err, werr)
+	}
+	write("metadata.yaml", 0o644, text)
+	err = errors.Join(err, w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "templates/", Mode: 0o755, ModTime: now}))
+	for _, t := range templates {
+		write("templates/"+t.file, 0o644, files[t.file])
+	}
+	err = errors.Join(err, w.Close())
+	return buffer.Bytes(), err
+}
+
+// architecture is the kernel's name of what this process runs on, as Incus wants it.
+func architecture() string {
+	switch runtime.GOARCH {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return runtime.GOARCH
+}

@@ -1,0 +1,166 @@
+package incus
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"strings"
+
+	client "github.com/lxc/incus/v6/client"
+	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+// ResolveBase takes a name, or a pattern as of path.Match, or "" for any.
+func (p *Provider) ResolveBase(ctx context.Context, spec cloud.BaseSpec) (cloud.Image, error) {
+	call := "find reference base " + spec.Name
+	if _, err := path.Match(spec.Name, ""); err != nil {
+		return cloud.Image{}, refuse(call, "the pattern: %w", err)
+	}
+	images, err := p.Images(ctx, cloud.Filter{})
+	if err != nil {
+		return cloud.Image{}, err
+	}
+	var newest cloud.Image
+	for _, image := range images {
+		match, _ := path.Match(spec.Name, image.Name)
+		switch {
+		case image.Kind != cloud.Base,
+			spec.Name != "" && !match,
+			spec.Digest != "" && image.Properties[cloud.PropertyRecipe] != spec.Digest,
+			spec.MaxAge > 0 && p.cfg.Now().Sub(image.Created) > spec.MaxAge,
+			!image.Created.After(newest.Created):
+			continue
+		}
+		newest = image
+	}
+	if newest.ID == "" {
+		return cloud.Image{}, &cloud.Error{Call: call, Code: cloud.CodeNotFound, Err: fmt.Errorf(
+			"no reference base is named so, with recipe digest %q, not older than %s", spec.Digest, spec.MaxAge)}
+	}
+	return newest, nil
+}
+
+// Capture publishes a stopped server uncompressed: candidates are many and short-lived.
+func (p *Provider) Capture(ctx context.Context, id cloud.ServerID, spec cloud.ImageSpec) (cloud.Image, error) {
+	call := "capture " + spec.Name
+	if err := checkImage(call, spec); err != nil {
+		return cloud.Image{}, err
+	}
+	images, err := p.connect(ctx, "")
+	if err != nil {
+		return cloud.Image{}, fail(call, err)
+	}
+	image, err := named(images, call, spec)
+	if !absent(err) {
+		return image, fail(call, err)
+	}
+	c, in, err := p.lookup(ctx, id)
+	if err != nil {
+		return cloud.Image{}, fail(call, err)
+	}
+	// Perhaps an earlier caller died, and Incus is still at it.
+	if err := settle(c, publishing); err != nil {
+		return cloud.Image{}, fail(call, err)
+	}
+	if image, err = named(images, call, spec); !absent(err) {
+		return image, fail(call, err)
+	}
+	if state, _, err := c.GetInstanceState(in.Name); err != nil {
+		return cloud.Image{}, fail(call, err)
+	} else if state.StatusCode != api.Stopped {
+		return cloud.Image{}, refuse(call, "%s is %s: stop it first", id, strings.ToLower(state.Status))
+	}
+	op, err := c.CreateImage(api.ImagesPost{
+		ImagePut:             api.ImagePut{Properties: properties(spec)},
+		Source:               &api.ImagesPostSource{Type: "instance", Name: in.Name},
+		CompressionAlgorithm: "none",
+		Aliases:              []api.ImageAlias{{Name: spec.Name}},
+	}, nil)
+	if _, err := finish(c, op, err); err != nil && classify(err) != cloud.CodeConflict {
+		return cloud.Image{}, fail(call, err)
+	}
+	image, err = named(images, call, spec)
+	return image, fail(call, err)
+}
+
+func checkImage(call string, spec cloud.ImageSpec) error {
+	switch {
+	case spec.Name == "" || strings.ContainsAny(spec.Name, "/ "):
+		return refuse(call, "an image's name must not be empty or contain a slash or a space")
+	case spec.Kind != cloud.Base && spec.Kind != cloud.Prebuilt:
+		return refuse(call, "unknown kind %q", spec.Kind)
+	case spec.Tags.Owner == "":
+		return refuse(call, "no owner in its tags")
+	}
+	return nil
+}
+
+// properties are all that Incus keeps of an image's description.
+func properties(spec cloud.ImageSpec) map[string]string {
+	all := map[string]string{tagName: spec.Name, tagKind: string(spec.Kind)}
+	maps.Copy(all, spec.Properties)
+	return label(all, spec.Tags)
+}
+
+// named finds the image of a name, which is its alias. The alias is set when the image is complete.
+func named(c client.InstanceServer, call string, spec cloud.ImageSpec) (cloud.Image, error) {
+	alias, _, err := c.GetImageAlias(spec.Name)
+	if err != nil {
+		return cloud.Image{}, err
+	}
+	found, _, err := c.GetImage(alias.Target)
+	if err != nil {
+		return cloud.Image{}, err
+	}
+	image := image(found)
+	if image.Tags.Owner != spec.Tags.Owner || image.Kind != spec.Kind {
+		return cloud.Image{}, conflict(call, "there is a %q image of that name that belongs to %q", image.Kind, image.Tags.Owner)
+	}
+	return image, nil
+}
+
+// Images looks in the default project, where all images are.
+func (p *Provider) Images(ctx context.Context, filter cloud.Filter) ([]cloud.Image, error) {
+	c, err := p.connect(ctx, "")
+	if err != nil {
+		return nil, fail("list images", err)
+	}
+	all, err := c.GetImages()
+	if err != nil {
+		return nil, fail("list images", err)
+	}
+	images := []cloud.Image{}
+	for i := range all {
+		// One without its alias was never completed; Owned lists it, nobody should use it.
+		if len(all[i].Aliases) > 0 && fits(tagsOf(all[i].Properties), filter) {
+			images = append(images, image(&all[i]))
+		}
+	}
+	return images, nil
+}
+
+func image(in *api.Image) cloud.Image {
+	return cloud.Image{
+		ID: cloud.ImageID(in.Fingerprint), Name: in.Properties[tagName], Kind: cloud.Kind(in.Properties[tagKind]),
+		Digest: in.Fingerprint, Created: in.UploadedAt, SizeBytes: in.Size,
+		Properties: plain(in.Properties), Tags: tagsOf(in.Properties),
+	}
+}
+
+// DeleteImage leaves the servers that were launched from the image alone.
+func (p *Provider) DeleteImage(ctx context.Context, id cloud.ImageID) error {
+	call := "delete image " + string(id)
+	if id == "" {
+		return nil
+	}
+	c, err := p.connect(ctx, "")
+	if err != nil {
+		return fail(call, err)
+	}
+	op, err := c.DeleteImage(string(id))
+	_, err = finish(c, op, err)
+	return skipAbsent(fail(call, err))
+}

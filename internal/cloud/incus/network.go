@@ -1,0 +1,301 @@
+package incus
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	client "github.com/lxc/incus/v6/client"
+	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+// domain is the same in every environment, so that no configuration depends on where it runs.
+const domain = "hallmark.internal"
+
+// bridgePrefix begins the name of every bridge of ours, on every host; guard's rule knows them by it.
+const bridgePrefix = "hm"
+
+var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+
+// CreateNetwork makes (or completes, or finds) the project, the ACL and the bridge of a network.
+//
+// The ACL drops both ways by default. Incus always lets servers reach DHCP and DNS on the bridge.
+// Names outside the environment resolve only if there is an allow-list to use them with.
+func (p *Provider) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (cloud.Network, error) {
+	call := "create network " + spec.Name
+	if !name.MatchString(spec.Name) || spec.Name == "default" {
+		return cloud.Network{}, refuse(call, "the name must match %s and not be default", name)
+	}
+	if spec.Tags.Owner == "" {
+		return cloud.Network{}, refuse(call, "no owner in its tags")
+	}
+	c, err := p.connect(ctx, "")
+	if err != nil {
+		return cloud.Network{}, fail(call, err)
+	}
+	if err := p.guard(ctx); err != nil {
+		return cloud.Network{}, err
+	}
+	tags := label(map[string]string{tagNetwork: spec.Name}, spec.Tags)
+	if err := claimProject(c, spec.Name, tags); err != nil {
+		return cloud.Network{}, fail(call, err)
+	}
+	// The bridge is closed from its first moment; the way out is opened when its range is known.
+	if err := ensureACL(c, spec.Name, tags); err != nil {
+		return cloud.Network{}, fail(call, err)
+	}
+	bridge, err := p.ensureBridge(ctx, c, spec, tags)
+	if err != nil {
+		return cloud.Network{}, fail(call, err)
+	}
+	n, err := p.network(spec.Name, bridge)
+	if err != nil {
+		return cloud.Network{}, fail(call, err)
+	}
+	rules := p.egress(n, spec.Egress)
+	return n, fail(call, changeACL(c, spec.Name, func(acl *api.NetworkACLPut) { acl.Egress = rules }))
+}
+
+// claimProject creates the project of a network, or finds that of the same owner. It comes first:
+// whoever has the project has the name.
+func claimProject(c client.InstanceServer, name string, tags map[string]string) error {
+	config := api.ConfigMap{
+		"features.images":          "false",
+		"features.networks":        "false",
+		"features.networks.zones":  "false",
+		"features.profiles":        "true", // its own, empty default profile: the host's must not leak in
+		"features.storage.buckets": "true",
+		"features.storage.volumes": "true",
+	}
+	for k, v := range tags {
+		config[k] = v
+	}
+	found, _, err := c.GetProject(name)
+	if absent(err) {
+		err = c.CreateProject(api.ProjectsPost{Name: name, ProjectPut: api.ProjectPut{
+			Config: config, Description: "Hallmark environment",
+		}})
+		if err == nil {
+			return nil
+		}
+		if classify(err) != cloud.CodeConflict { // another process was faster
+			return fmt.Errorf("create project: %w", err)
+		}
+		found, _, err = c.GetProject(name)
+	}
+	if err != nil {
+		return fmt.Errorf("find project: %w", err)
+	}
+	if owner := found.Config[tagOwner]; owner != tags[tagOwner] {
+		return conflict("create network "+name, "the project %q is there and belongs to %q", name, owner)
+	}
+	return nil
+}
+
+// bridgeName is also the ACL's. Linux allows 15 bytes for the name of an interface.
+func bridgeName(network string) string {
+	sum := sha256.Sum256([]byte(network))
+	return bridgePrefix + hex.EncodeToString(sum[:])[:15-len(bridgePrefix)]
+}
+
+// egress are the rules for what servers send. Packets between servers of one bridge pass no rules
+// unless the kernel filters bridges too (br_netfilter, which Docker for one switches on), so these
+// are allowed explicitly. The gateway, which is the host, is not among them.
+func (p *Provider) egress(n cloud.Network, list []cloud.Egress) []api.NetworkACLRule {
+	rules := []api.NetworkACLRule{{
+		Action: "allow", State: "enabled", Description: "servers among themselves",
+		Destination: n.Gateway.Next().String() + "-" + last(n.Prefix).String(),
+	}}
+	allow := func(what string, to netip.Prefix, port uint16) {
+		rules = append(rules, api.NetworkACLRule{
+			Action: "allow", State: "enabled", Description: what,
+			Destination: to.Masked().String(), Protocol: "tcp", DestinationPort: strconv.Itoa(int(port)),
+		})
+	}
+	if a := p.cfg.CacheAddress; a.IsValid() {
+		allow("package cache", netip.PrefixFrom(a, a.BitLen()), p.cfg.CachePort)
+	}
+	for _, e := range list {
+		allow("allow-list", e.Prefix, e.Port)
+	}
+	return rules
+}
+
+// ensureACL makes an ACL that allows nothing, or leaves the one that is there.
+func ensureACL(c client.InstanceServer, network string, tags map[string]string) error {
+	name := bridgeName(network)
+	_, _, err := c.GetNetworkACL(name)
+	if absent(err) {
+		err = c.CreateNetworkACL(api.NetworkACLsPost{
+			NetworkACLPost: api.NetworkACLPost{Name: name},
+			NetworkACLPut:  api.NetworkACLPut{Description: network, Config: tags},
+		})
+		if err != nil && classify(err) == cloud.CodeConflict { // another process was faster
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("network ACL %s: %w", name, err)
+	}
+	return nil
+}
+
+// changeACL reads, changes and writes a network's ACL until nobody interferes.
+func changeACL(c client.InstanceServer, network string, change func(*api.NetworkACLPut)) error {
+	for {
+		acl, etag, err := c.GetNetworkACL(bridgeName(network))
+		if err != nil {
+			return err
+		}
+		put := acl.Writable()
+		change(&put)
+		if slices.Equal(put.Ingress, acl.Ingress) && slices.Equal(put.Egress, acl.Egress) {
+			return nil
+		}
+		if err := c.UpdateNetworkACL(acl.Name, put, etag); !stale(err) {
+			return err
+		}
+	}
+}
+
+func (p *Provider) ensureBridge(ctx context.Context, c client.InstanceServer, spec cloud.NetworkSpec, tags map[string]string) (*api.Network, error) {
+	bridge := bridgeName(spec.Name)
+	found, err := awaitBridge(ctx, c, bridge)
+	if err == nil {
+		return found, nil
+	}
+	if !absent(err) {
+		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+	}
+	config := api.ConfigMap{
+		"ipv4.nat":     strconv.FormatBool(len(spec.Egress) > 0),
+		"ipv6.address": "none",
+		"dns.domain":   domain,
+		"dns.mode":     "managed",
+
+		"security.acls":                        bridge,
+		"security.acls.default.ingress.action": "drop",
+		"security.acls.default.egress.action":  "drop",
+	}
+	if len(spec.Egress) == 0 {
+		config["raw.dnsmasq"] = "no-resolv" // a name looked up outside would be a way out
+	}
+	for k, v := range tags {
+		config[k] = v
+	}
+	if err := p.createBridge(ctx, c, bridge, config); err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+	}
+	found, err = awaitBridge(ctx, c, bridge)
+	if err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+	}
+	return found, nil
+}
+
+// awaitBridge gives a bridge that is complete; CodeNotFound if there is none. One that somebody is
+// just making it waits for; one that nobody completes, because Incus was killed, it takes away.
+func awaitBridge(ctx context.Context, c client.InstanceServer, bridge string) (*api.Network, error) {
+	const tries, wait = 100, 100 * time.Millisecond
+	for range tries {
+		found, _, err := c.GetNetwork(bridge)
+		if err != nil || found.Status == api.NetworkStatusCreated && found.Config["ipv4.address"] != "" {
+			return found, err
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.DeleteNetwork(bridge); err != nil {
+		return nil, err
+	}
+	return nil, &cloud.Error{Call: "find bridge " + bridge, Code: cloud.CodeNotFound, Err: errors.New("it was never completed")}
+}
+
+// AllowAdmin replaces the ingress rules: tcp/22 to each address, from the host's own end of the
+// bridge only.
+func (p *Provider) AllowAdmin(ctx context.Context, id cloud.NetworkID, addresses []netip.Addr) error {
+	call := "allow admin access in " + string(id)
+	c, err := p.connect(ctx, "")
+	if err != nil {
+		return fail(call, err)
+	}
+	bridge, _, err := c.GetNetwork(bridgeName(string(id)))
+	if err != nil {
+		return fail(call, err)
+	}
+	n, err := p.network(string(id), bridge)
+	if err != nil {
+		return fail(call, err)
+	}
+	rules := []api.NetworkACLRule{}
+	for _, a := range addresses {
+		if !n.Prefix.Contains(a) {
+			return refuse(call, "%s is not in %s", a, n.Prefix)
+		}
+		rules = append(rules, api.NetworkACLRule{
+			Action: "allow", State: "enabled", Description: "admin", Protocol: "tcp", DestinationPort: "22",
+			Source: n.Gateway.String() + "/32", Destination: a.String() + "/32",
+		})
+	}
+	return fail(call, changeACL(c, string(id), func(acl *api.NetworkACLPut) { acl.Ingress = rules }))
+}
+
+// DeleteNetwork refuses (CodeRefused) while servers or volumes are in it. The project goes first:
+// Incus keeps it while it is in use, and nothing has been taken away yet. What a crash leaves behind
+// still carries the tags, and Owned lists it as this network.
+func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error {
+	call := "delete network " + string(id)
+	if !name.MatchString(string(id)) || id == "default" {
+		return nil // never one of ours
+	}
+	c, err := p.connect(ctx, "")
+	if err != nil {
+		return fail(call, err)
+	}
+	project, _, err := c.GetProject(string(id))
+	if err != nil && !absent(err) {
+		return fail(call, err)
+	}
+	if err == nil {
+		if project.Config[tagOwner] == "" {
+			return conflict(call, "the project is not Hallmark's")
+		}
+		if err := c.DeleteProject(string(id)); err != nil && !absent(err) {
+			return fail(call, err)
+		}
+	}
+	bridge := bridgeName(string(id))
+	if err := c.DeleteNetwork(bridge); err != nil && !absent(err) {
+		return fail(call, err)
+	}
+	if err := c.DeleteNetworkACL(bridge); err != nil && !absent(err) {
+		return fail(call, err)
+	}
+	return nil
+}
+
+// network reads a cloud.Network from its bridge.
+func (p *Provider) network(name string, bridge *api.Network) (cloud.Network, error) {
+	gateway, err := netip.ParsePrefix(bridge.Config["ipv4.address"])
+	if err != nil {
+		return cloud.Network{}, fmt.Errorf("address of bridge %s: %w", bridge.Name, err)
+	}
+	n := cloud.Network{
+		ID: cloud.NetworkID(name), Name: name, Prefix: gateway.Masked(), Gateway: gateway.Addr(),
+		Tags: tagsOf(bridge.Config),
+	}
+	if a := p.cfg.CacheAddress; a.IsValid() {
+		n.Cache = "http://" + netip.AddrPortFrom(a, p.cfg.CachePort).String()
+	}
+	return n, nil
+}

@@ -1,0 +1,174 @@
+package incus
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	client "github.com/lxc/incus/v6/client"
+	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+// Reboot shuts down cleanly and starts again; a system that does not shut down within Config.Grace
+// is reset. It returns when the system has been started, not when it is up.
+func (p *Provider) Reboot(ctx context.Context, id cloud.ServerID) error {
+	return p.power(ctx, "reboot "+string(id), id, api.InstanceStatePut{Action: "restart"}, api.Running)
+}
+
+// Stop shuts down cleanly, or pulls the plug at once (force) or after Config.Grace. Stopping a
+// stopped server is no error.
+func (p *Provider) Stop(ctx context.Context, id cloud.ServerID, force bool) error {
+	return p.power(ctx, "stop "+string(id), id, api.InstanceStatePut{Action: "stop", Force: force}, api.Stopped)
+}
+
+// Start starts a stopped server. Starting a running one is no error.
+func (p *Provider) Start(ctx context.Context, id cloud.ServerID) error {
+	return p.power(ctx, "start "+string(id), id, api.InstanceStatePut{Action: "start"}, api.Running)
+}
+
+func (p *Provider) power(ctx context.Context, call string, id cloud.ServerID, put api.InstanceStatePut, goal api.StatusCode) error {
+	c, in, err := p.lookup(ctx, id)
+	if err != nil {
+		return fail(call, err)
+	}
+	if put.Action == "restart" && in.StatusCode != api.Running {
+		return refuse(call, "it is %s", strings.ToLower(in.Status))
+	}
+	if put.Action != "restart" && in.StatusCode == goal {
+		return nil
+	}
+	for _, try := range p.tries(put) {
+		err = p.switchTo(ctx, c, in.Name, try)
+		if err == nil || ctx.Err() != nil || absent(err) {
+			return fail(call, err)
+		}
+		state, _, lost := c.GetInstanceState(in.Name)
+		if lost != nil {
+			return fail(call, lost)
+		}
+		if state.StatusCode == api.Stopped { // down after all; a restart may have broken off between its halves
+			if goal == api.Stopped {
+				return nil
+			}
+			return fail(call, p.switchTo(ctx, c, in.Name, api.InstanceStatePut{Action: "start", Timeout: -1}))
+		}
+		p.cfg.Log.Warn("the state did not change as asked", "server", id, "call", call, "force", try.Force, "err", err)
+	}
+	return fail(call, err)
+}
+
+// deaf is how long a system that is just booting may take no notice of a request to shut down: init
+// loses it, and has to be asked again.
+const deaf = 5 * time.Second
+
+// tries lists what is to be done for a change of state, one after the other until one succeeds.
+func (p *Provider) tries(put api.InstanceStatePut) []api.InstanceStatePut {
+	seconds := func(d time.Duration) api.InstanceStatePut {
+		put := put
+		put.Timeout = max(1, int(d/time.Second))
+		return put
+	}
+	put.Timeout = -1
+	if put.Action == "start" || put.Force {
+		return []api.InstanceStatePut{put}
+	}
+	pull := put
+	pull.Force = true
+	if p.cfg.Grace <= deaf {
+		return []api.InstanceStatePut{seconds(p.cfg.Grace), pull}
+	}
+	return []api.InstanceStatePut{seconds(deaf), seconds(p.cfg.Grace - deaf), pull}
+}
+
+// switchTo changes the state of an instance; while something else works on it, it waits.
+func (p *Provider) switchTo(ctx context.Context, c client.InstanceServer, name string, put api.InstanceStatePut) error {
+	return patiently(ctx, c, name, func() error {
+		op, err := c.UpdateInstanceState(name, put, "")
+		_, err = finish(c, op, err)
+		return err
+	})
+}
+
+// Destroy pulls the plug and removes the container. Devices go with it, volumes do not.
+func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
+	call := "destroy " + string(id)
+	c, in, err := p.lookup(ctx, id)
+	if err != nil {
+		return skipAbsent(fail(call, err))
+	}
+	name := in.Name
+	err = patiently(ctx, c, name, func() error {
+		state, _, err := c.GetInstanceState(name)
+		if err != nil {
+			return err
+		}
+		if state.StatusCode != api.Stopped {
+			op, err := c.UpdateInstanceState(name, api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}, "")
+			if _, err := finish(c, op, err); err != nil && !strings.Contains(err.Error(), "already stopped") {
+				return err
+			}
+		}
+		op, err := c.DeleteInstance(name)
+		_, err = finish(c, op, err)
+		return err
+	})
+	return skipAbsent(fail(call, err))
+}
+
+func skipAbsent(err error) error {
+	if cloud.CodeOf(err) == cloud.CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// patiently does something to an instance, again and again while Incus says that something else is
+// done to it (an operation of ours whose caller went away, for example).
+func patiently(ctx context.Context, c client.InstanceServer, name string, do func() error) error {
+	for {
+		err := do()
+		if !busy(err) {
+			return err
+		}
+		if err := settle(c, on(name)); err != nil {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil { // a lock without an operation
+			return err
+		}
+	}
+}
+
+// settle waits until no running operation of the project that concerns the caller is left. What they
+// came to is for the caller to see.
+func settle(c client.InstanceServer, concerns func(api.Operation) bool) error {
+	running, err := c.GetOperations()
+	if err != nil {
+		return err
+	}
+	for _, op := range running {
+		if op.StatusCode.IsFinal() || op.Class != "task" || !concerns(op) {
+			continue
+		}
+		if _, _, err := c.GetOperationWait(op.ID, -1); err != nil && !absent(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// on selects operations on one instance.
+func on(name string) func(api.Operation) bool {
+	return func(op api.Operation) bool {
+		return slices.ContainsFunc(op.Resources["instances"], func(resource string) bool {
+			path, _, _ := strings.Cut(resource, "?")
+			return strings.HasSuffix(path, "/instances/"+name)
+		})
+	}
+}
+
+// publishing selects captures of any instance: Incus 6.0 does not say of which, and calls them so.
+func publishing(op api.Operation) bool { return op.Description == "Downloading image" }

@@ -1,0 +1,85 @@
+package incus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+func TestTagsRoundTrip(t *testing.T) {
+	for name, tags := range map[string]cloud.Tags{
+		"owner only": {Owner: "me"},
+		"all": {
+			Owner: "me", Run: "r", Environment: "e", Deadline: time.Date(2026, 11, 23, 21, 41, 0, 7, time.UTC),
+			Extra: map[string]string{"role": "web", "empty": "", "Any key = \n": "any\tvalue"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tagsOf(label(map[string]string{"other": "x"}, tags)); !reflect.DeepEqual(got, tags) {
+				t.Errorf("got %+v, want %+v", got, tags)
+			}
+		})
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want cloud.Code
+	}{
+		{api.StatusErrorf(http.StatusNotFound, "Instance not found"), cloud.CodeNotFound},
+		{api.StatusErrorf(http.StatusPreconditionFailed, "ETag"), cloud.CodeConflict},
+		{api.StatusErrorf(http.StatusBadRequest, "Invalid config"), cloud.CodeRefused},
+		{api.StatusErrorf(http.StatusInternalServerError, "database is locked"), cloud.CodeThrottled},
+		{errors.New(`Instance is busy running a "create" operation`), cloud.CodeThrottled},
+		{errors.New("Unpack failed: write: no space left on device"), cloud.CodeCapacity},
+		{errors.New(`IP address "10.91.0.9" already defined on another NIC`), cloud.CodeConflict},
+		{fmt.Errorf("wait: %w", context.DeadlineExceeded), cloud.CodeDown},
+		{&url.Error{Op: "Get", URL: "http://unix.socket", Err: errors.New("connect: connection refused")}, cloud.CodeDown},
+		{errors.New("something new"), cloud.CodeRefused},
+	} {
+		if got := classify(c.err); got != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		}
+	}
+}
+
+func TestBridgeNameFits(t *testing.T) {
+	if name := bridgeName("an-environment-with-a-rather-long-name"); len(name) != 15 || bridgeName("another") == name {
+		t.Errorf("%q", name)
+	}
+}
+
+func TestSubnets(t *testing.T) {
+	within := netip.MustParsePrefix("10.91.0.0/22")
+	seen := map[netip.Prefix]bool{}
+	for _, s := range subnets(within, "seed") {
+		if s.Bits() != 24 || !within.Contains(s.Addr()) || seen[s] {
+			t.Errorf("subnet %v", s)
+		}
+		seen[s] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d subnets, want 4", len(seen))
+	}
+	if got := last(netip.MustParsePrefix("10.91.3.0/24")); got != netip.MustParseAddr("10.91.3.255") {
+		t.Errorf("last address %v", got)
+	}
+}
+
+func TestDiscreet(t *testing.T) {
+	err := errors.New(`Invalid value for "cloud-init.user-data": cannot unmarshal hunter2`)
+	if got := discreet(err).Error(); got == err.Error() {
+		t.Error("what Incus says about user-data is passed on")
+	}
+}
