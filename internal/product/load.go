@@ -1,0 +1,137 @@
+package product
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/hallmark-ci/hallmark/internal/config"
+)
+
+// Load reads the product in the directory dir, a checkout of commit: hallmark.yaml, the release
+// procedure, and whether the files that every product has are there. What is wrong comes as
+// config.Errors, all of it at once, with paths relative to dir.
+func Load(dir, commit string) (*Product, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("product: %w", err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, File))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, config.Errors{{File: File, Problem: "is not in the repository", Remedy: "add one at its top; it names roles and topology"}}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", File, err)
+	}
+	p, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	p.Dir, p.Commit = dir, commit
+	var problems []*config.Error
+	collect := func(err error) error {
+		if list, ok := errors.AsType[config.Errors](err); ok {
+			problems = append(problems, list...)
+			return nil
+		}
+		return err
+	}
+	if err := errors.Join(collect(p.loadProcedure()), collect(p.checkLayout()), collect(p.checkSuites())); err != nil {
+		return nil, err
+	}
+	if err := config.Join(problems); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// decode reads hallmark.yaml.
+func decode(data []byte) (*Product, error) {
+	var f file
+	if err := config.Decode(File, data, &f); err != nil {
+		return nil, err
+	}
+	return f.product(), nil
+}
+
+func (f *file) product() *Product {
+	p := &Product{
+		Version: f.Version, Name: f.Name, Admin: f.Admin,
+		Puppet: Puppet{Packages: f.Puppet.Packages, Timeout: f.Puppet.Timeout},
+		Roles:  map[string]Role{}, Egress: f.Egress,
+	}
+	if !slices.Contains(p.Puppet.Packages, "puppet-agent") {
+		p.Puppet.Packages = append([]string{"puppet-agent"}, p.Puppet.Packages...)
+	}
+	if f.UnitTests != nil {
+		p.UnitTests = UnitTests{Command: f.UnitTests.Command, Timeout: f.UnitTests.Timeout}
+	}
+	for name, r := range f.Roles {
+		p.Roles[name] = Role{Name: name, Bastion: r.Bastion, Health: r.Health.health(), CPUs: r.CPUs, MemoryMiB: int(r.Memory.MiB())}
+	}
+	bastion := p.Bastion()
+	ordered, _ := arrange(f.bastionFirst(bastion)) // Check found no cycle
+	for _, g := range ordered {
+		group := Group{Role: g.Role, Count: g.Count, After: g.After}
+		for _, v := range g.Volumes {
+			group.Volumes = append(group.Volumes, Volume{Name: v.Name, SizeMiB: v.Size.MiB()})
+		}
+		p.Topology = append(p.Topology, group)
+	}
+	for _, s := range f.Secrets {
+		p.Secrets = append(p.Secrets, Secret{Name: s.Name, Length: s.Length})
+	}
+	for _, l := range f.Logs {
+		p.Logs = append(p.Logs, LogRule{Match: l.Match, Reason: l.Reason, Role: l.Role})
+	}
+	return p
+}
+
+// bastionFirst makes every group depend on the bastion, through which it is reached.
+func (f *file) bastionFirst(bastion string) []fileGroup {
+	groups := slices.Clone(f.Topology)
+	for i, g := range groups {
+		if g.Role != bastion && !slices.Contains(g.After, bastion) {
+			groups[i].After = append([]string{bastion}, g.After...)
+		}
+	}
+	return groups
+}
+
+func (h *fileHealth) health() *Health {
+	if h == nil {
+		return nil
+	}
+	return &Health{Command: h.Command, Within: h.Within}
+}
+
+func (p *Product) loadProcedure() (err error) {
+	data, err := os.ReadFile(filepath.Join(p.Dir, ProcedureFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		p.Procedure = p.usualProcedure()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", ProcedureFile, err)
+	}
+	p.Procedure, err = decodeProcedure(data, p)
+	return err
+}
+
+// siteManifest is what every server applies.
+const siteManifest = "puppet/manifests/site.pp"
+
+func (p *Product) checkLayout() error {
+	if _, err := os.Stat(filepath.Join(p.Dir, siteManifest)); errors.Is(err, fs.ErrNotExist) {
+		return config.Errors{{File: siteManifest, Problem: "is missing, so servers would have nothing to apply", Remedy: "add it; it includes the class of the server's role"}}
+	} else if err != nil {
+		return fmt.Errorf("look at %s: %w", siteManifest, err)
+	}
+	return nil
+}
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

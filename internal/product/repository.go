@@ -1,0 +1,186 @@
+package product
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/config"
+)
+
+// Repository is the users' git repository on this machine, bare or not. It is only read. It is safe
+// for concurrent use. What a user has to put right (no repository, an unknown branch) is
+// config.Errors.
+type Repository struct{ path string }
+
+// Open looks whether path holds a git repository.
+func Open(ctx context.Context, path string) (*Repository, error) {
+	r := &Repository{path: path}
+	if _, err := os.Stat(path); err != nil {
+		return nil, r.wrong("", "cannot be read: "+rootCause(err).Error(), "give the directory of a git repository")
+	}
+	if _, err := r.git(ctx, "rev-parse", "--git-dir"); err != nil {
+		if failed := (*gitError)(nil); !errors.As(err, &failed) {
+			return nil, err
+		}
+		return nil, r.wrong("", "is no git repository", "give the directory of one, or make it one with `git init` and a commit")
+	}
+	return r, nil
+}
+
+func rootCause(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+func (r *Repository) wrong(key, problem, remedy string) error {
+	return config.Errors{{File: r.path, Key: key, Problem: problem, Remedy: remedy}}
+}
+
+// gitError is a git command that said no.
+type gitError struct {
+	command string
+	said    string
+}
+
+func (e *gitError) Error() string { return "git " + e.command + ": " + e.said }
+
+// command prepares git. What the caller's environment says about git must not lead it elsewhere, and
+// a repository of another user is as good as ours: we read it only.
+func (r *Repository) command(ctx context.Context, args ...string) *exec.Cmd {
+	fixed := []string{"-C", r.path, "-c", "safe.directory=*", "-c", "tar.umask=0022", "-c", "core.quotePath=false"}
+	cmd := exec.CommandContext(ctx, "git", append(fixed, args...)...)
+	cmd.Env = []string{"LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0"}
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "GIT_") && !strings.HasPrefix(pair, "LC_") {
+			cmd.Env = append(cmd.Env, pair)
+		}
+	}
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// git runs one command and gives what it printed.
+func (r *Repository) git(ctx context.Context, args ...string) (string, error) {
+	var out, said bytes.Buffer
+	cmd := r.command(ctx, args...)
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		return "", gitFailed(ctx, args, said.String(), err)
+	}
+	return strings.TrimSuffix(out.String(), "\n"), nil
+}
+
+func gitFailed(ctx context.Context, args []string, said string, err error) error {
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("git %s: %w", args[0], ctx.Err())
+	case errors.As(err, &exit):
+		return &gitError{command: args[0], said: strings.TrimSpace(said)}
+	}
+	return fmt.Errorf("run git (is it installed?): %w", err)
+}
+
+// Branches lists the branches that have commits, by name.
+func (r *Repository) Branches(ctx context.Context) ([]string, error) {
+	out, err := r.git(ctx, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+	if err != nil || out == "" {
+		return nil, err
+	}
+	return strings.Split(out, "\n"), nil
+}
+
+// Head gives the newest commit of a branch, as its full id.
+func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
+	commit, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", "refs/heads/"+branch+"^{commit}")
+	var failed *gitError
+	if err == nil || !errors.As(err, &failed) {
+		return commit, err
+	}
+	branches, err := r.Branches(ctx)
+	if err != nil {
+		return "", err
+	}
+	key := "branch " + branch
+	if unborn, err := r.git(ctx, "symbolic-ref", "--short", "HEAD"); err == nil && unborn == branch || len(branches) == 0 {
+		return "", r.wrong(key, "has no commits", "commit the product to it first")
+	}
+	return "", r.wrong(key, "does not exist", config.Hint(branch, branches))
+}
+
+// Commit gives the full id of a commit that is named by a branch, a tag or an abbreviated id.
+func (r *Repository) Commit(ctx context.Context, name string) (string, error) {
+	commit, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", name+"^{commit}")
+	if failed := (*gitError)(nil); errors.As(err, &failed) {
+		return "", r.wrong("commit "+name, "does not exist", "give a branch, a tag or a commit's id")
+	}
+	return commit, err
+}
+
+// Change is one commit, as far as people ask what changed.
+type Change struct {
+	Commit  string    `json:"commit"`
+	Author  string    `json:"author"`
+	At      time.Time `json:"at"`
+	Subject string    `json:"subject"`
+}
+
+// Log gives the commits that are in to and not in from, newest first, at most limit. An empty from
+// means all of to's history.
+func (r *Repository) Log(ctx context.Context, from, to string, limit int) ([]Change, error) {
+	span := to
+	if from != "" {
+		span = from + ".." + to
+	}
+	out, err := r.git(ctx, "log", "--no-show-signature", fmt.Sprintf("--max-count=%d", limit), "--format=%H%x1f%an%x1f%aI%x1f%s", "--end-of-options", span, "--")
+	if err != nil || out == "" {
+		return nil, err
+	}
+	var changes []Change
+	for line := range strings.SplitSeq(out, "\n") {
+		f := strings.SplitN(line, "\x1f", 4)
+		if len(f) != 4 {
+			return nil, fmt.Errorf("git log printed %q", line)
+		}
+		at, err := time.Parse(time.RFC3339, f[2])
+		if err != nil {
+			return nil, fmt.Errorf("git log: %w", err)
+		}
+		changes = append(changes, Change{Commit: f[0], Author: f[1], At: at.UTC(), Subject: f[3]})
+	}
+	return changes, nil
+}
+
+// LiveReleases lists the branches that match the glob (path.Match) and are not retired, the lowest
+// version first: release/1.9 before release/1.10.
+func (r *Repository) LiveReleases(ctx context.Context, glob string, retired []string) ([]string, error) {
+	branches, err := r.Branches(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return liveReleases(branches, glob, retired)
+}
+
+// present reports whether something is at path.
+func present(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// beside makes a temporary directory on the same file system as path.
+func beside(path string) (string, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(filepath.Dir(path), ".new-")
+}

@@ -1,0 +1,83 @@
+package product
+
+import "time"
+
+// Product is a validated hallmark.yaml: what the users' infrastructure consists of at one commit.
+type Product struct {
+	Version   int
+	Name      string
+	Admin     string // the account tests log in with; default testadmin
+	Puppet    Puppet
+	UnitTests UnitTests
+	Roles     map[string]Role
+	Topology  []Group // in provisioning order: every group stands after those it depends on
+	Secrets   []Secret
+	Egress    []string // allow-list: "address/prefix:port"
+	Logs      []LogRule
+	Procedure Procedure // from release/procedure.yaml, else the usual one
+
+	Dir    string // checkout it was read from
+	Commit string
+}
+
+// Puppet says how servers are configured.
+type Puppet struct {
+	Packages []string // Debian packages a server needs before its first run; puppet-agent is one of them
+	Timeout  time.Duration
+}
+
+// UnitTests is the product's own quick check, run in the checkout before anything is launched.
+type UnitTests struct {
+	Command string
+	Timeout time.Duration
+}
+
+// Role is a type of server.
+type Role struct {
+	Name      string
+	Bastion   bool    // exactly one role is the bastion
+	Health    *Health // nil: a server is healthy when it is provisioned
+	CPUs      int
+	MemoryMiB int
+}
+
+// Health is a command that says, by exit code 0, that a server works.
+type Health struct {
+	Command string
+	Within  time.Duration
+}
+
+// Group is some servers of one role in the topology. Servers are called role-1, role-2, …; the
+// single bastion is called bastion.
+type Group struct {
+	Role    string
+	Count   int
+	After   []string // roles that must be provisioned and healthy before
+	Volumes []Volume
+}
+
+// Volume is a data volume that each server of a group has.
+type Volume struct {
+	Name    string
+	SizeMiB int64
+}
+
+// Secret is generated anew for every environment.
+type Secret struct {
+	Name   string
+	Length int // characters
+}
+
+// LogRule names log lines that are known and harmless.
+type LogRule struct {
+	Match  string // regular expression
+	Reason string
+	Role   string // "" : every role
+}
+
+// Server is one server of the topology, by name.
+type Server struct {
+	Name    string
+	Role    string
+	Volumes []Volume
+}
