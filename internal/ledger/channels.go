@@ -1,0 +1,253 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Kinds of moves.
+const (
+	Promote  = "promote"
+	Rollback = "rollback"
+	Revoke   = "revoke"
+)
+
+func readChannel(row scanner) (c Channel, err error) {
+	err = row.Scan(&c.Name, &c.Set, &c.Version, (*stamp)(&c.Moved))
+	return c, err
+}
+
+func channelIn(ctx context.Context, q querier, name string) (Channel, error) {
+	c, err := one(ctx, q, readChannel, `SELECT name, set_id, version, moved FROM channels WHERE name = $1`+rowLock, name)
+	if errors.Is(err, ErrNotFound) {
+		return Channel{Name: name}, nil
+	}
+	return c, err
+}
+
+// Channel gives a channel. One that never moved is no error: it has no set and version 0.
+func (l *Ledger) Channel(ctx context.Context, name string) (Channel, error) {
+	c, err := channelIn(ctx, l.db, name)
+	if err != nil {
+		return Channel{}, fmt.Errorf("channel %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// Channels lists the channels that ever moved, by name.
+func (l *Ledger) Channels(ctx context.Context) ([]Channel, error) {
+	all, err := many(ctx, l.db, readChannel, `SELECT name, set_id, version, moved FROM channels ORDER BY name`)
+	if err != nil {
+		return nil, fmt.Errorf("list channels: %w", err)
+	}
+	return all, nil
+}
+
+// MoveChannel points m.Channel to m.To by compare-and-swap: it happens only if the channel still
+// has the version expected, else ErrMoved. From, Version and a zero At of m are filled in, and the
+// move is recorded with it.
+//
+// A promotion by a run (Kind Promote, Run not empty) happens once: repeated, it gives the channel
+// as it is and moves nothing, even if others have moved it on since. So a promotion by hand leaves
+// Run empty. The set must be known (ErrNotFound), not revoked (ErrRevoked), and for a promotion
+// have evidence (ErrUnproven). An empty To empties the channel.
+func (l *Ledger) MoveChannel(ctx context.Context, m Move, expected int64) (Channel, error) {
+	var moved Channel
+	err := l.write(ctx, fmt.Sprintf("%s channel %s to %q", m.Kind, m.Channel, m.To), func(tx *sql.Tx) error {
+		var err error
+		moved, err = channelIn(ctx, tx, m.Channel)
+		if err != nil {
+			return err
+		}
+		if done, err := promotedBefore(ctx, tx, m); err != nil || done {
+			return err
+		}
+		if moved.Version != expected {
+			return fmt.Errorf("it is at version %d, not %d: %w", moved.Version, expected, ErrMoved)
+		}
+		if err := movable(ctx, tx, m); err != nil {
+			return err
+		}
+		moved, err = l.move(ctx, tx, moved, m)
+		return err
+	})
+	if err != nil {
+		return Channel{}, err
+	}
+	return moved, nil
+}
+
+func promotedBefore(ctx context.Context, tx *sql.Tx, m Move) (bool, error) {
+	if m.Kind != Promote || m.Run == "" {
+		return false, nil
+	}
+	_, err := one(ctx, tx, readMove, `SELECT `+moveColumns+` FROM moves
+		WHERE kind = $1 AND channel = $2 AND run = $3 AND to_set = $4`, m.Kind, m.Channel, m.Run, m.To)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// movable says why a channel may not point to the set of m.
+func movable(ctx context.Context, tx *sql.Tx, m Move) error {
+	if m.To == "" {
+		return nil
+	}
+	set, err := setIn(ctx, tx, m.To)
+	if err != nil {
+		return fmt.Errorf("image set %s: %w", m.To, err)
+	}
+	if set.Revoked != "" {
+		return fmt.Errorf("image set %s: %w: %s", m.To, ErrRevoked, set.Revoked)
+	}
+	if m.Kind != Promote {
+		return nil
+	}
+	var n int
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM evidence WHERE set_id = $1`, m.To).Scan(&n); err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("image set %s: %w", m.To, ErrUnproven)
+	}
+	return nil
+}
+
+// move writes the channel and its move; the caller has checked that it may.
+func (l *Ledger) move(ctx context.Context, tx *sql.Tx, from Channel, m Move) (Channel, error) {
+	if m.At.IsZero() {
+		m.At = l.clock()
+	}
+	to := Channel{Name: from.Name, Set: m.To, Version: from.Version + 1, Moved: m.At.UTC()}
+	// The version in the condition is a second guard, for a database whose read did not lock the row.
+	res, err := tx.ExecContext(ctx, `INSERT INTO channels (name, set_id, version, moved) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (name) DO UPDATE SET set_id = excluded.set_id, version = excluded.version, moved = excluded.moved
+		WHERE channels.version = $5`, to.Name, to.Set, to.Version, stamp(to.Moved), from.Version)
+	if err != nil {
+		return Channel{}, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return Channel{}, errors.Join(ErrMoved, err)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		to.Name, from.Set, to.Set, to.Version, m.Kind, m.Actor, m.Reason, m.Run, stamp(m.At))
+	return to, err
+}
+
+const moveColumns = `channel, from_set, to_set, version, kind, actor, reason, run, at`
+
+func readMove(row scanner) (m Move, err error) {
+	err = row.Scan(&m.Channel, &m.From, &m.To, &m.Version, &m.Kind, &m.Actor, &m.Reason, &m.Run, (*stamp)(&m.At))
+	return m, err
+}
+
+// Moves lists the moves of a channel, newest first, at most limit (0: all).
+func (l *Ledger) Moves(ctx context.Context, channel string, limit int) ([]Move, error) {
+	moves, err := movesIn(ctx, l.db, channel, limit)
+	if err != nil {
+		return nil, fmt.Errorf("moves of channel %s: %w", channel, err)
+	}
+	return moves, nil
+}
+
+func movesIn(ctx context.Context, q querier, channel string, limit int) ([]Move, error) {
+	var c conditions
+	c.add("channel =", channel)
+	most := c.limit(limit)
+	return many(ctx, q, readMove, `SELECT `+moveColumns+` FROM moves`+c.sql+` ORDER BY version DESC`+most, c.args...)
+}
+
+// PreviousSet gives the set to which a rollback of the channel would go: the one promoted before
+// the current one and not revoked since. ErrNotFound if there is none.
+func (l *Ledger) PreviousSet(ctx context.Context, channel string) (ImageSet, error) {
+	set, err := previousIn(ctx, l.db, channel)
+	if err != nil {
+		return ImageSet{}, fmt.Errorf("set before the current one of channel %s: %w", channel, err)
+	}
+	return set, nil
+}
+
+func previousIn(ctx context.Context, q querier, channel string) (ImageSet, error) {
+	moves, err := movesIn(ctx, q, channel, 0)
+	if err != nil {
+		return ImageSet{}, err
+	}
+	held := history(moves)
+	if len(held) == 0 {
+		return ImageSet{}, ErrNotFound
+	}
+	current := held[len(held)-1]
+	for _, id := range slices.Backward(held) {
+		if id == current || id == "" {
+			continue
+		}
+		set, err := setIn(ctx, q, id)
+		if err != nil {
+			return ImageSet{}, err
+		}
+		if set.Revoked == "" {
+			return set, nil
+		}
+	}
+	return ImageSet{}, ErrNotFound
+}
+
+// history replays moves (newest first) into the sets a channel stands on: a promotion is laid on
+// top, a rollback takes off what lies above the set it goes back to. The last is the current set.
+func history(moves []Move) []string {
+	var held []string
+	for _, m := range slices.Backward(moves) {
+		if at := slices.Index(held, m.To); at >= 0 && m.Kind != Promote {
+			held = held[:at+1]
+			continue
+		}
+		held = append(held, m.To)
+	}
+	return held
+}
+
+// RevokeSet forbids an image set for good and says why. Every channel that points to it goes back
+// to its previous set, or is emptied if it has none, in the same transaction; those moves are
+// given. Revoking a set again changes nothing.
+func (l *Ledger) RevokeSet(ctx context.Context, id, actor, reason string) ([]Move, error) {
+	var moves []Move
+	err := l.write(ctx, "revoke image set "+id, func(tx *sql.Tx) error {
+		set, err := setIn(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if set.Revoked != "" {
+			return nil
+		}
+		if reason == "" {
+			reason = "revoked by " + actor
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE image_sets SET revoked = $1 WHERE id = $2`, reason, id); err != nil {
+			return err
+		}
+		pointing, err := many(ctx, tx, readChannel,
+			`SELECT name, set_id, version, moved FROM channels WHERE set_id = $1 ORDER BY name`+rowLock, id)
+		if err != nil {
+			return err
+		}
+		for _, c := range pointing {
+			previous, err := previousIn(ctx, tx, c.Name)
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			m := Move{Channel: c.Name, From: id, To: previous.ID, Kind: Revoke, Actor: actor, Reason: reason, At: l.clock().UTC()}
+			moved, err := l.move(ctx, tx, c, m)
+			if err != nil {
+				return err
+			}
+			m.Version = moved.Version
+			moves = append(moves, m)
+		}
+		return nil
+	})
+	return moves, err
+}

@@ -1,0 +1,154 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+)
+
+// sets records runs, images and image sets a, b, c, … with evidence for each.
+func sets(t *testing.T, l *Ledger, ids ...string) {
+	t.Helper()
+	ctx := t.Context()
+	for i, id := range ids {
+		run := "run-" + id
+		must(t, l.CreateRun(ctx, Run{ID: run, Kind: "nightly", Branch: "main", Created: noon.Add(time.Duration(i) * time.Hour)}))
+		must(t, l.RecordImage(ctx, Image{ID: run + "-web", Run: run, Role: "web", Branch: "main"}))
+		must(t, l.RecordSet(ctx, ImageSet{ID: id, Run: run, Branch: "main", Images: map[string]string{"web": run + "-web"}, Digest: "sha256:" + id}))
+		must(t, l.RecordEvidence(ctx, Evidence{Set: id, Run: run, Statement: []byte(`{"for":"` + id + `"}`)}))
+	}
+}
+
+func promote(set string) Move {
+	return Move{Channel: "development", To: set, Kind: Promote, Actor: "hallmark", Run: "run-" + set}
+}
+
+func TestChannelThatNeverMoved(t *testing.T) {
+	l := fresh(t)
+	if c := get[Channel](t)(l.Channel(t.Context(), "development")); c != (Channel{Name: "development"}) {
+		t.Errorf("channel is %+v", c)
+	}
+	_, err := l.PreviousSet(t.Context(), "development")
+	wantError(t, err, ErrNotFound)
+}
+
+func TestMoveIsCompareAndSwap(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b")
+	if c := get[Channel](t)(l.MoveChannel(ctx, promote("a"), 0)); c.Set != "a" || c.Version != 1 || c.Moved.IsZero() {
+		t.Errorf("channel is %+v", c)
+	}
+	_, err := l.MoveChannel(ctx, promote("b"), 0)
+	wantError(t, err, ErrMoved)
+	get[Channel](t)(l.MoveChannel(ctx, promote("b"), 1))
+
+	moves := get[[]Move](t)(l.Moves(ctx, "development", 0))
+	if len(moves) != 2 || moves[0].From != "a" || moves[0].To != "b" || moves[0].Version != 2 || moves[0].Actor != "hallmark" || moves[1].From != "" {
+		t.Errorf("moves are %+v", moves)
+	}
+}
+
+func TestPromotionByARunHappensOnce(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b")
+	get[Channel](t)(l.MoveChannel(ctx, promote("a"), 0))
+	get[Channel](t)(l.MoveChannel(ctx, promote("a"), 0)) // the step is repeated after a crash
+	get[Channel](t)(l.MoveChannel(ctx, promote("b"), 1))
+	if c := get[Channel](t)(l.MoveChannel(ctx, promote("a"), 2)); c.Set != "b" { // much later
+		t.Errorf("a late repetition moved the channel back: %+v", c)
+	}
+	if n := len(get[[]Move](t)(l.Moves(ctx, "development", 0))); n != 2 {
+		t.Errorf("%d moves, want 2", n)
+	}
+	byHand := promote("a")
+	byHand.Run, byHand.Actor = "", "ann"
+	if c := get[Channel](t)(l.MoveChannel(ctx, byHand, 2)); c.Set != "a" {
+		t.Errorf("a person's promotion did not move the channel: %+v", c)
+	}
+}
+
+func TestWhatMayNotBePromoted(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b")
+	must(t, l.RecordSet(ctx, ImageSet{ID: "bare", Run: "run-a", Digest: "sha256:bare"}))
+	get[[]Move](t)(l.RevokeSet(ctx, "b", "ann", "CVE"))
+	for set, want := range map[string]error{"unknown": ErrNotFound, "bare": ErrUnproven, "b": ErrRevoked} {
+		_, err := l.MoveChannel(ctx, promote(set), 0)
+		wantError(t, err, want)
+	}
+	if c := get[Channel](t)(l.Channel(ctx, "development")); c.Version != 0 {
+		t.Errorf("the channel moved: %+v", c)
+	}
+}
+
+func TestPreviousSet(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b", "c")
+	previous := func(want string) {
+		t.Helper()
+		if s := get[ImageSet](t)(l.PreviousSet(ctx, "development")); s.ID != want {
+			t.Errorf("previous set is %s, want %s", s.ID, want)
+		}
+	}
+	get[Channel](t)(l.MoveChannel(ctx, promote("a"), 0))
+	get[Channel](t)(l.MoveChannel(ctx, promote("b"), 1))
+	get[Channel](t)(l.MoveChannel(ctx, promote("c"), 2))
+	previous("b")
+	get[Channel](t)(l.MoveChannel(ctx, Move{Channel: "development", To: "b", Kind: Rollback}, 3))
+	previous("a") // and not c, which was rolled back
+	if run := get[Run](t)(l.LastPromoted(ctx, "main")); run.ID != "run-c" {
+		t.Errorf("last promoted run is %s", run.ID)
+	}
+}
+
+func TestRevokeTakesChannelsBack(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b")
+	get[Channel](t)(l.MoveChannel(ctx, promote("a"), 0))
+	get[Channel](t)(l.MoveChannel(ctx, promote("b"), 1))
+	only := promote("b")
+	only.Channel = "production"
+	get[Channel](t)(l.MoveChannel(ctx, only, 0))
+
+	moves := get[[]Move](t)(l.RevokeSet(ctx, "b", "ann", "CVE-2026-1"))
+	if len(moves) != 2 || moves[0].To != "a" || moves[0].Version != 3 || moves[1].To != "" || moves[1].Kind != Revoke {
+		t.Errorf("moves are %+v", moves)
+	}
+	if again := get[[]Move](t)(l.RevokeSet(ctx, "b", "ann", "twice")); again != nil {
+		t.Errorf("revoked twice: %+v", again)
+	}
+	if s := get[ImageSet](t)(l.Set(ctx, "b")); s.Revoked != "CVE-2026-1" {
+		t.Errorf("reason is %q", s.Revoked)
+	}
+	if c := get[Channel](t)(l.Channel(ctx, "production")); c.Set != "" || c.Version != 2 {
+		t.Errorf("production is %+v", c)
+	}
+	if run := get[Run](t)(l.LastPromoted(ctx, "main")); run.ID != "run-a" {
+		t.Errorf("last promoted run is %s", run.ID)
+	}
+	if all := get[[]Channel](t)(l.Channels(ctx)); len(all) != 2 || all[0].Name != "development" {
+		t.Errorf("channels are %+v", all)
+	}
+}
+
+func TestSetNeverChanges(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a")
+	s := get[ImageSet](t)(l.Set(ctx, "a"))
+	must(t, l.RecordSet(ctx, s))
+	s.Digest = "sha256:other"
+	wantError(t, l.RecordSet(ctx, s), ErrExists)
+	wantError(t, l.RecordSet(ctx, ImageSet{ID: "x", Run: "run-a", Images: map[string]string{"db": "nothing"}}), ErrNotFound)
+	if list := get[[]ImageSet](t)(l.Sets(ctx, "main", 5)); len(list) != 1 || list[0].Images["web"] != "run-a-web" {
+		t.Errorf("sets are %+v", list)
+	}
+	must(t, l.RecordEvidence(ctx, Evidence{Set: "a", Run: "run-a", Statement: []byte("forged")}))
+	if e := get[[]Evidence](t)(l.Evidence(ctx, "a")); len(e) != 1 || string(e[0].Statement) != `{"for":"a"}` {
+		t.Errorf("evidence is %q", e)
+	}
+}

@@ -1,0 +1,198 @@
+package ledger
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+func TestStages(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	must(t, l.CreateRun(ctx, Run{ID: "r"}))
+	must(t, l.RecordStage(ctx, Stage{Run: "r", Path: "verify", State: "running", Started: noon.Add(time.Minute)}))
+	must(t, l.RecordStage(ctx, Stage{Run: "r", Path: "build", State: "running", Started: noon}))
+	must(t, l.RecordStage(ctx, Stage{Run: "r", Path: "build", State: "done", Verdict: verdict.Passed, Detail: "3 images", Finished: noon.Add(time.Hour)}))
+	want := []Stage{
+		{Run: "r", Path: "build", State: "done", Verdict: verdict.Passed, Detail: "3 images", Started: noon, Finished: noon.Add(time.Hour)},
+		{Run: "r", Path: "verify", State: "running", Started: noon.Add(time.Minute)},
+	}
+	if got := get[[]Stage](t)(l.Stages(ctx, "r")); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if err := l.RecordStage(ctx, Stage{Run: "nobody", Path: "x"}); err == nil {
+		t.Error("a stage of an unknown run was recorded")
+	}
+}
+
+func TestResultsReplaceByKey(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	must(t, l.CreateRun(ctx, Run{ID: "r"}))
+	key := ResultKey{Run: "r", Scenario: "verify", Origin: "base", Phase: "launched", Tier: "build", Suite: "web", Test: "nginx runs", Server: "web-1", Attempt: 1}
+	failed := Result{ResultKey: key, Outcome: Failed, Cause: verdict.TestFailed, Message: "no", Lines: "a\nb", Ticket: "T-1", Duration: 3 * time.Second, Recorded: noon}
+	second := failed
+	second.Attempt, second.Outcome = 2, Passed
+	must(t, l.RecordResults(ctx, failed, second))
+	failed.Message = "still no"
+	must(t, l.RecordResults(ctx, failed))
+	if got, want := get[[]Result](t)(l.Results(ctx, "r")), []Result{failed, second}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestResultsAreOneTransaction(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	must(t, l.CreateRun(ctx, Run{ID: "r"}))
+	good, bad := Result{ResultKey: ResultKey{Run: "r", Test: "a"}}, Result{ResultKey: ResultKey{Run: "nobody", Test: "b"}}
+	if err := l.RecordResults(ctx, good, bad); err == nil {
+		t.Fatal("a result of an unknown run was recorded")
+	}
+	if got := get[[]Result](t)(l.Results(ctx, "r")); got != nil {
+		t.Errorf("half of a failed write stayed: %+v", got)
+	}
+}
+
+func TestDurations(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	must(t, l.CreateRun(ctx, Run{ID: "r"}))
+	for i := range 5 {
+		key := ResultKey{Run: "r", Tier: "smoke", Suite: "s", Test: "slow", Attempt: i}
+		must(t, l.RecordResults(ctx, Result{ResultKey: key, Outcome: Passed, Duration: time.Duration(i) * time.Second, Recorded: noon.Add(time.Duration(i) * time.Hour)}))
+	}
+	must(t, l.RecordResults(ctx, Result{ResultKey: ResultKey{Run: "r", Tier: "smoke", Suite: "s", Test: "off"}, Outcome: NotRun}))
+	want := map[string][]time.Duration{"slow": {4 * time.Second, 3 * time.Second, 2 * time.Second}}
+	if got := get[map[string][]time.Duration](t)(l.Durations(ctx, "smoke", "s", 3)); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestImages(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	must(t, l.CreateRun(ctx, Run{ID: "r"}))
+	want := Image{ID: "r-web", Run: "r", Role: "web", Branch: "main", Commit: "c", BaseDigest: "b", Provider: "sim", ProviderID: "i-1",
+		Digest: "d", SizeBytes: 1 << 33, Packages: map[string]string{"nginx": "1.22"}, PuppetReport: "{}",
+		Timings: map[string]string{"provision": "12s"}, Created: noon}
+	must(t, l.RecordImage(ctx, want))
+	if got := get[Image](t)(l.Image(ctx, "r-web")); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	must(t, l.MarkImageDeleted(ctx, "r-web", noon.Add(time.Hour)))
+	must(t, l.MarkImageDeleted(ctx, "r-web", noon.Add(2*time.Hour)))
+	wantError(t, l.MarkImageDeleted(ctx, "nobody", noon), ErrNotFound)
+	if got := get[[]Image](t)(l.Images(ctx, ImageFilter{Role: "web"})); got != nil {
+		t.Errorf("a deleted image is listed: %+v", got)
+	}
+	all := get[[]Image](t)(l.Images(ctx, ImageFilter{Run: "r", Deleted: true}))
+	if len(all) != 1 || !all[0].Deleted.Equal(noon.Add(time.Hour)) {
+		t.Errorf("images are %+v", all)
+	}
+}
+
+func TestEnvironmentSecretsAreSealed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ledger.db")
+	l := open(t, path)
+	ctx := t.Context()
+	secret := []byte("correct horse battery staple")
+	want := Environment{ID: "e1", Run: "r", Name: "base/1", State: Up, Keep: true, Lease: noon, Deadline: noon.Add(time.Hour), Created: noon, Body: []byte(`{"x":1}`), Sealed: secret}
+	must(t, l.SaveEnvironment(ctx, want))
+	if got := get[Environment](t)(l.Environment(ctx, "e1")); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if list := get[[]Environment](t)(l.Environments(ctx, EnvironmentFilter{Run: "r"})); len(list) != 1 || list[0].Sealed != nil {
+		t.Errorf("list is %+v", list)
+	}
+	for _, name := range []string{"ledger.db", "ledger.db-wal", "secrets.key"} {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		must(t, err)
+		if bytes.Contains(raw, secret) {
+			t.Errorf("%s holds the secret in the clear", name)
+		}
+	}
+
+	// Another row's secrets do not open in this one's place.
+	must(t, l.SaveEnvironment(ctx, Environment{ID: "e2", State: Up, Sealed: []byte("other")}))
+	_, err := l.db.ExecContext(ctx, `UPDATE environments SET sealed = (SELECT sealed FROM environments WHERE id = 'e1') WHERE id = 'e2'`)
+	must(t, err)
+	if _, err := l.Environment(ctx, "e2"); err == nil {
+		t.Error("a sealed column opened in another row")
+	}
+
+	must(t, os.Remove(filepath.Join(dir, "secrets.key")))
+	if _, err := l.Environment(ctx, "e1"); err == nil {
+		t.Error("a sealed column opened without its key")
+	}
+}
+
+func TestDestroyedEnvironmentForgetsItsSecrets(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	must(t, l.SaveEnvironment(ctx, Environment{ID: "e", State: Up, Sealed: []byte("s")}))
+	e := get[Environment](t)(l.UpdateEnvironment(ctx, "e", func(e *Environment) { e.State = Destroyed }))
+	if len(e.Sealed) != 0 {
+		t.Errorf("secrets are still there: %q", e.Sealed)
+	}
+	if list := get[[]Environment](t)(l.Environments(ctx, EnvironmentFilter{})); len(list) != 0 {
+		t.Errorf("destroyed environment is listed: %+v", list)
+	}
+	if list := get[[]Environment](t)(l.Environments(ctx, EnvironmentFilter{Destroyed: true})); len(list) != 1 {
+		t.Errorf("list is %+v", list)
+	}
+	_, err := l.UpdateEnvironment(ctx, "nobody", func(*Environment) {})
+	wantError(t, err, ErrNotFound)
+}
+
+func TestExpired(t *testing.T) {
+	for name, c := range map[string]struct {
+		e    Environment
+		want bool
+	}{
+		"no lease":                 {Environment{}, false},
+		"lease over":               {Environment{Lease: noon}, true},
+		"kept past its lease":      {Environment{Lease: noon, Keep: true}, false},
+		"kept past its deadline":   {Environment{Lease: noon, Deadline: noon, Keep: true}, true},
+		"lease and deadline ahead": {Environment{Lease: noon.Add(1), Deadline: noon.Add(1)}, false},
+	} {
+		if got := c.e.Expired(noon); got != c.want {
+			t.Errorf("%s: expired is %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestTicks(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	claim := get[bool](t)
+	if tick := get[Tick](t)(l.Tick(ctx, "nightly")); tick != (Tick{Schedule: "nightly"}) {
+		t.Errorf("tick is %+v", tick)
+	}
+	if !claim(l.ClaimTick(ctx, "nightly", noon)) || claim(l.ClaimTick(ctx, "nightly", noon)) {
+		t.Error("a tick was not claimed exactly once")
+	}
+	if claim(l.ClaimTick(ctx, "nightly", noon.Add(-time.Hour))) {
+		t.Error("an older tick was claimed")
+	}
+	must(t, l.PauseSchedule(ctx, "nightly", true))
+	if claim(l.ClaimTick(ctx, "nightly", noon.Add(time.Millisecond))) {
+		t.Error("a paused schedule fired")
+	}
+	must(t, l.PauseSchedule(ctx, "nightly", false)) // now is noon + 1 s
+	if claim(l.ClaimTick(ctx, "nightly", noon.Add(time.Second))) {
+		t.Error("a tick of the pause was caught up")
+	}
+	if !claim(l.ClaimTick(ctx, "nightly", noon.Add(time.Hour))) {
+		t.Error("a schedule that goes on did not fire")
+	}
+	if all := get[[]Tick](t)(l.Ticks(ctx)); len(all) != 1 || all[0].Paused {
+		t.Errorf("ticks are %+v", all)
+	}
+}
