@@ -1,0 +1,177 @@
+package puppet
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKIb118YzhyI1SOQd3qAhNoZnnjCb0HOvFt0zsyv7r3H test"
+
+func launch() Launch {
+	return Launch{
+		Commit: "0123abcd", Stage: StageLaunch, Environment: "e1", Server: "web-1", Role: "web",
+		Address: netip.MustParseAddr("10.0.0.21"), Bastion: netip.MustParseAddr("10.0.0.10"),
+		Admin:    Admin{User: "testadmin", Keys: []string{key}},
+		Peers:    map[string]Peer{"db-1": {Role: "db", Address: netip.MustParseAddr("10.0.0.11")}},
+		Volumes:  map[string]string{"data": "/mnt/hallmark/data"},
+		Secrets:  Secrets{"db_password": "s3cret: 'it\" is"},
+		Packages: []string{"puppet-agent", "puppet-module-puppetlabs-stdlib"},
+		CacheURL: "http://10.90.0.1:3142",
+		Timeout:  12 * time.Minute,
+	}
+}
+
+type cloudConfig struct {
+	Users []struct {
+		Name string   `yaml:"name"`
+		Sudo string   `yaml:"sudo"`
+		Keys []string `yaml:"ssh_authorized_keys"`
+	} `yaml:"users"`
+	Files []struct {
+		Path        string `yaml:"path"`
+		Permissions string `yaml:"permissions"`
+		Content     string `yaml:"content"`
+	} `yaml:"write_files"`
+}
+
+func parse(t *testing.T, l Launch) (cloudConfig, map[string]string) {
+	t.Helper()
+	text, err := l.UserData()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(text, "#cloud-config\n") {
+		t.Fatalf("user data begins with %.30q", text)
+	}
+	var c cloudConfig
+	if err := yaml.Unmarshal([]byte(text), &c); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, f := range c.Files {
+		files[f.Path] = f.Permissions + "\n" + f.Content
+	}
+	return c, files
+}
+
+func TestUserDataOfPrebuilt(t *testing.T) {
+	c, files := parse(t, launch())
+	if len(c.Users) != 0 {
+		t.Errorf("users %v: a prebuilt image has no bootstrap user", c.Users)
+	}
+	if _, ok := files[ScriptPath]; ok {
+		t.Error("the script is in the image already")
+	}
+	var facts struct {
+		Stage    string `json:"hallmark_stage"`
+		Role     string `json:"hallmark_role"`
+		Hallmark struct {
+			Peers   map[string]map[string]string `json:"peers"`
+			Volumes map[string]string            `json:"volumes"`
+			Bastion string                       `json:"bastion"`
+			Commit  string                       `json:"commit"`
+			Admin   Admin                        `json:"admin"`
+		} `json:"hallmark"`
+	}
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(files[FactsPath], "0644\n")), &facts); err != nil {
+		t.Fatal(err)
+	}
+	if facts.Stage != "launch" || facts.Role != "web" || facts.Hallmark.Commit != "0123abcd" ||
+		facts.Hallmark.Peers["db-1"]["address"] != "10.0.0.11" || facts.Hallmark.Bastion != "10.0.0.10" ||
+		facts.Hallmark.Volumes["data"] != "/mnt/hallmark/data" || facts.Hallmark.Admin.Keys[0] != key {
+		t.Errorf("facts %+v", facts)
+	}
+	secrets, ok := strings.CutPrefix(files[SecretsPath], "0600\n")
+	if !ok {
+		t.Errorf("secrets are not 0600: %q", files[SecretsPath][:4])
+	}
+	var values map[string]string
+	if err := yaml.Unmarshal([]byte(secrets), &values); err != nil || values["secret::db_password"] != "s3cret: 'it\" is" {
+		t.Errorf("secrets %v, %v", values, err)
+	}
+	if strings.Contains(files[SettingsPath]+files[FactsPath], "s3cret") {
+		t.Error("a secret in a file that everybody may read")
+	}
+	if !strings.Contains(files[AptPath], `Acquire::http::Proxy "http://10.90.0.1:3142";`) {
+		t.Errorf("apt: %s", files[AptPath])
+	}
+}
+
+func TestUserDataOfBase(t *testing.T) {
+	l := launch()
+	l.OnBase, l.Bootstrap = true, &Bootstrap{User: "hallmark-bootstrap", PublicKey: key + "\n"}
+	c, files := parse(t, l)
+	if len(c.Users) != 1 || c.Users[0].Name != "hallmark-bootstrap" || c.Users[0].Keys[0] != key || c.Users[0].Sudo == "" {
+		t.Errorf("users %+v", c.Users)
+	}
+	if files[ScriptPath] != "0755\n"+script || files[UnitPath] != "0644\n"+unit {
+		t.Error("script or unit is not what is embedded")
+	}
+	text, _ := l.UserData()
+	if len(text) > 16<<10 {
+		t.Errorf("%d bytes of user data: EC2 takes 16384", len(text))
+	}
+}
+
+// The settings are read by a shell.
+func TestSettingsAreShell(t *testing.T) {
+	l := launch()
+	l.Bootstrap = &Bootstrap{User: "hallmark-bootstrap", PublicKey: key}
+	cmd := exec.Command("bash", "-euc", `. /dev/stdin; echo "$HALLMARK_COMMIT|$HALLMARK_STAGE|$HALLMARK_PACKAGES|$HALLMARK_TIMEOUT|$HALLMARK_BOOTSTRAP_USER"`)
+	cmd.Stdin = strings.NewReader(l.settings())
+	out, err := cmd.Output()
+	if want := "0123abcd|launch|puppet-agent puppet-module-puppetlabs-stdlib|720|hallmark-bootstrap\n"; err != nil || string(out) != want {
+		t.Errorf("got %q, %v; want %q", out, err, want)
+	}
+}
+
+func TestSettingsComeLast(t *testing.T) {
+	files, err := launch().Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := files[len(files)-1].Path; last != SettingsPath {
+		t.Errorf("the last file is %s", last)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, change := range map[string]func(*Launch){
+		"commit":      func(l *Launch) { l.Commit = "a; rm -rf /" },
+		"no commit":   func(l *Launch) { l.Commit = "" },
+		"stage":       func(l *Launch) { l.Stage = "later" },
+		"package":     func(l *Launch) { l.Packages = []string{"$(id)"} },
+		"secret name": func(l *Launch) { l.Secrets = Secrets{"A b": "x"} },
+		"user":        func(l *Launch) { l.Bootstrap = &Bootstrap{User: "root; x"} },
+		"name":        func(l *Launch) { l.Server = "" },
+		"baked":       func(l *Launch) { l.Stage = StageBake },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := launch()
+			change(&l)
+			if _, err := l.UserData(); err == nil {
+				t.Error("accepted")
+			} else if strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("the error tells a secret: %v", err)
+			}
+		})
+	}
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	l := launch()
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "launch", l, "secrets", l.Secrets)
+	body, _ := json.Marshal(l)
+	if all := fmt.Sprintf("%v %+v %#v %s %s", l, l, l, log.String(), body); strings.Contains(all, "s3cret") {
+		t.Error("a secret was printed")
+	}
+}
