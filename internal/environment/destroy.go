@@ -1,0 +1,84 @@
+package environment
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+)
+
+// sweeps is how often Destroy looks whether anything is left: a launch that was under way when its
+// process died may show up late.
+const sweeps = 3
+
+// Destroy removes everything that carries the environment's tag but images: servers, volumes, the
+// network, also what was created but never recorded. Then the record is marked destroyed and its
+// secrets are gone. It is idempotent.
+func (e *Environment) Destroy(ctx context.Context) error {
+	if err := e.move(ctx, ledger.Destroying); err != nil {
+		return err
+	}
+	e.closeSessions()
+	for range sweeps {
+		left, err := e.owned(ctx)
+		if err != nil {
+			return fmt.Errorf("destroy environment %s: %w", e.ID(), err)
+		}
+		if len(left) == 0 {
+			return e.bury(ctx)
+		}
+		if err := e.sweep(ctx, left); err != nil {
+			return fmt.Errorf("destroy environment %s: %w", e.ID(), err)
+		}
+	}
+	left, err := e.owned(ctx)
+	if err != nil || len(left) > 0 {
+		return fmt.Errorf("destroy environment %s: %d resources are left: %w", e.ID(), len(left), err)
+	}
+	return e.bury(ctx)
+}
+
+// owned lists what Destroy removes.
+func (e *Environment) owned(ctx context.Context) ([]cloud.Resource, error) {
+	all, err := e.site.Provider.Owned(ctx, e.settings().Spec.Owner)
+	if err != nil {
+		return nil, err
+	}
+	var mine []cloud.Resource
+	for _, r := range all {
+		if r.Tags.Environment == e.ID() && r.Kind != cloud.KindImage {
+			mine = append(mine, r)
+		}
+	}
+	return mine, nil
+}
+
+// sweep removes resources, kind after kind, those of one kind at the same time.
+func (e *Environment) sweep(ctx context.Context, left []cloud.Resource) error {
+	for _, kind := range []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork} {
+		group, ctx := errgroup.WithContext(ctx)
+		for _, r := range left {
+			if r.Kind == kind {
+				group.Go(func() error { return e.site.Provider.Delete(ctx, r) })
+			}
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Environment) bury(ctx context.Context) error {
+	if err := e.move(ctx, ledger.Destroyed); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.keys = keyring{}
+	e.mu.Unlock()
+	e.site.release(e.ID())
+	return nil
+}

@@ -1,0 +1,408 @@
+package environment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/puppet"
+	"github.com/hallmark-ci/hallmark/internal/remote"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+// tarball is where code lies on a server between its arrival and its unpacking.
+func tarball(commit string) string { return "/root/hallmark-code-" + commit + ".tar.gz" }
+
+// deliverBaseStep carries the code to a server from a base as the bootstrap user and starts the unit.
+func (e *Environment) deliverBaseStep(server string) Step {
+	return e.step("deliver code to "+server, func(ctx context.Context) error {
+		if e.machine(server).Ready {
+			return nil
+		}
+		return e.deliverAsBootstrap(ctx, server, puppet.DeliverScript)
+	})
+}
+
+// unpackStep only puts the code there; startUnitStep sets the server to work.
+func (e *Environment) unpackStep(server string) Step {
+	return e.step("deliver code to "+server, func(ctx context.Context) error {
+		return e.deliverAsBootstrap(ctx, server, puppet.UnpackScript)
+	})
+}
+
+func (e *Environment) startUnitStep(server string) Step {
+	return e.step("start provisioning "+server, func(ctx context.Context) error {
+		session, err := e.bootstrapSession(ctx, server)
+		if err != nil {
+			return err
+		}
+		return shell(ctx, session, server, puppet.StartScript(e.machine(server).Commit), time.Minute)
+	})
+}
+
+// deliverAsBootstrap waits until the bootstrap user is let in, so it comes right after boot.
+func (e *Environment) deliverAsBootstrap(ctx context.Context, server string, script func(commit, tarball string) string) error {
+	var session remote.Session
+	look := e.watchState(server)
+	started := false // by a process that died before it noted so
+	err := e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
+		var err error
+		if session, err = e.bootstrapSession(ctx, server); err == nil {
+			return true, nil
+		}
+		if verdict.CauseOf(err) == verdict.ServerLogin && e.reported(ctx, server) {
+			started = true
+			return true, nil
+		}
+		if gone := look(ctx); gone != nil {
+			return true, gone
+		}
+		return false, err
+	})
+	if err != nil {
+		return beforeProduct(server, err)
+	}
+	if started {
+		return nil
+	}
+	return e.sendCode(ctx, session, server, script)
+}
+
+// reported tells whether a server has nobody left to deliver as because it is done already.
+func (e *Environment) reported(ctx context.Context, server string) bool {
+	if e.bench() {
+		return false
+	}
+	admin, err := e.Session(ctx, server)
+	if err != nil {
+		return false
+	}
+	s, err := readStatus(ctx, admin)
+	return err == nil && s.For(e.machine(server).Commit, puppet.StageLaunch)
+}
+
+// beforeProduct takes the blame from the product for a server from a base that has none of it yet.
+func beforeProduct(server string, err error) error {
+	switch verdict.CauseOf(err) {
+	case verdict.ServerLogin, verdict.ServerBoot, verdict.ServerSudo:
+		return verdict.Errorf(verdict.Unexplained, server, "before the product's code was on it: %w", err)
+	}
+	return err
+}
+
+// sendCode puts the tarball of the environment's code on a server and runs the script on it.
+func (e *Environment) sendCode(ctx context.Context, session remote.Session, server string, script func(commit, tarball string) string) error {
+	code := e.Code()
+	f, err := os.Open(code.Archive)
+	if err != nil {
+		return fmt.Errorf("code of %s: %w", code.Commit, err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	target := tarball(code.Commit)
+	if err := session.Put(ctx, target, f, 0o600, true); err != nil {
+		return err
+	}
+	return shell(ctx, session, server, script(code.Commit, target), time.Minute)
+}
+
+// shell runs one of our own scripts as root; it not succeeding is our trouble, not the product's.
+func shell(ctx context.Context, session remote.Session, server, script string, within time.Duration) error {
+	r, err := session.Run(ctx, remote.Command{Line: script, Sudo: true, Timeout: within})
+	if err != nil {
+		return err
+	}
+	if r.Exit != 0 {
+		return verdict.Errorf(verdict.Unexplained, server, "Hallmark's own script: exit %d: %s", r.Exit, lastLines(r.Stderr, 3))
+	}
+	return nil
+}
+
+// bench reports whether this is a Bench's single server.
+func (e *Environment) bench() bool { return e.settings().Stage == puppet.StageBake }
+
+func (e *Environment) puppetTimeout() time.Duration {
+	if t := e.settings().Spec.Product.Puppet.Timeout; t > 0 {
+		return t
+	}
+	return e.site.Timeouts.withDefaults().Puppet
+}
+
+// convergedStep waits until a server has reported and keeps Puppet's report.
+func (e *Environment) convergedStep(server string) Step {
+	return e.step("provision "+server, func(ctx context.Context) error {
+		m := e.machine(server)
+		if m.Ready {
+			return nil
+		}
+		status, session, err := e.awaitStatus(ctx, m)
+		if err != nil {
+			return err
+		}
+		var report puppet.Report
+		var reportErr error
+		if session != nil {
+			report, reportErr = readReport(ctx, session)
+		}
+		if err := e.alter(ctx, server, func(m *machine) {
+			m.Status = &status
+			if session != nil && reportErr == nil {
+				m.Report = &report
+			}
+		}); err != nil {
+			return err
+		}
+		if err := failure(server, status, report); err != nil {
+			return err
+		}
+		if reportErr != nil {
+			return fmt.Errorf("report of %s: %w", server, reportErr)
+		}
+		return e.alter(ctx, server, func(m *machine) { m.Ready = true })
+	})
+}
+
+// failure puts the resources that failed into the error of a provisioning.
+func failure(server string, status puppet.Status, report puppet.Report) error {
+	err := status.Err(server)
+	if err == nil || status.Cause != verdict.PuppetFailed {
+		return err
+	}
+	var said []string
+	for _, r := range report.Failed {
+		said = append(said, r.String())
+	}
+	said = append(said, report.Errors...)
+	if len(said) == 0 {
+		return err
+	}
+	if len(said) > 3 {
+		said = append(said[:3], fmt.Sprintf("and %d more", len(said)-3))
+	}
+	return verdict.Errorf(status.Cause, server, "provisioning at stage %s: %s", status.Stage, strings.Join(said, "; "))
+}
+
+// Exit codes of the watch, beside 0 for a report that is there.
+const (
+	watchWorking = 75 // still at work
+	watchEnded   = 76 // the unit ended and left no report
+)
+
+// watchWithin is how long one watch stays on a server before it comes back to see whether anybody
+// still waits.
+const watchWithin = 5 * time.Second
+
+// watchScript waits on the server itself, so that its end is noticed at once and without a login. It
+// is sparing: the server has work to do, and often shares a processor with many.
+func watchScript(commit string, stage puppet.Stage) string {
+	return fmt.Sprintf(`reported() { [ -e %[4]s ] && grep -qs '"commit": *"%[2]s", *"stage": *"%[3]s"' %[4]s; }
+for i in $(seq %[1]d); do
+	if reported; then exec cat %[4]s; fi
+	if [ $i = %[1]d ]; then
+		case $(systemctl show -P ActiveState %[5]s)/$(systemctl show -P ExecMainExitTimestampMonotonic %[5]s) in
+		failed/*|inactive/[1-9]*)
+			sleep 0.2
+			if reported; then exec cat %[4]s; fi
+			exit %[6]d ;;
+		esac
+	fi
+	sleep 0.15
+done
+exit %[7]d`, watchWithin/(150*time.Millisecond), commit, stage, puppet.StatusPath, puppet.Unit, watchEnded, watchWorking)
+}
+
+// awaitStatus waits for a server's report about its commit. On a base it comes in as bootstrap user
+// until that one is gone, which is the server's last act before it reports; else as admin. A prebuilt
+// server that failed may have no account at all: then the report is read on its console, and there
+// is no session.
+func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status, remote.Session, error) {
+	stage := e.settings().Stage
+	limits := e.site.Timeouts.withDefaults()
+	var (
+		status  puppet.Status
+		session remote.Session
+		inside  bool // somebody was let in
+		look    = e.watchState(m.Name)
+		listen  = e.listenForFailure(m, stage)
+	)
+	within := limits.Boot + e.puppetTimeout() + limits.Login // the server's own clock ends Puppet earlier
+	err := e.poll(ctx, within, func(ctx context.Context) (bool, error) {
+		var err error
+		if session, err = e.enter(ctx, m.Name); err != nil {
+			session = nil
+			var said bool
+			if status, said = listen(ctx); said {
+				return true, nil
+			}
+			if gone := look(ctx); gone != nil {
+				return true, gone
+			}
+			return false, err
+		}
+		r, err := session.Run(ctx, remote.Command{Line: watchScript(m.Commit, stage), Timeout: 3 * watchWithin})
+		if err != nil {
+			return false, err
+		}
+		inside = true
+		switch r.Exit {
+		case 0:
+			status, err = puppet.ParseStatus(bytes.NewReader(r.Stdout))
+			return true, err
+		case watchEnded:
+			return true, verdict.Errorf(verdict.Unexplained, m.Name, "%s ended without a report; %s ends with: %s",
+				puppet.Unit, puppet.LogPath, logEnd(ctx, session))
+		case watchWorking:
+			return false, errWorking
+		}
+		return false, verdict.Errorf(verdict.Unexplained, m.Name, "watching %s: exit %d", puppet.Unit, r.Exit)
+	})
+	switch {
+	case errors.Is(err, errWorking):
+		err = verdict.Errorf(verdict.PuppetTimeout, m.Name, "did not converge within %v; %s ends with: %s",
+			e.puppetTimeout(), puppet.LogPath, logEnd(ctx, session))
+	case errors.Is(err, errTimeout) && !inside:
+		err = e.neverLetIn(ctx, m, err)
+	}
+	return status, session, err
+}
+
+// consolePrefix begins the line in which hallmark-provision says its report on the console.
+const consolePrefix = "hallmark-provision: report "
+
+// listenEvery is how often a console is read for a report.
+const listenEvery = time.Second
+
+// listenForFailure gives a function that reads a server's console, at most every listenEvery, for the
+// report that it failed. That it converged is not taken from there: then it can be entered.
+func (e *Environment) listenForFailure(m machine, stage puppet.Stage) func(context.Context) (puppet.Status, bool) {
+	next := e.site.clock().Now()
+	return func(ctx context.Context) (puppet.Status, bool) {
+		now := e.site.clock().Now()
+		if now.Before(next) {
+			return puppet.Status{}, false
+		}
+		next = now.Add(listenEvery)
+		console, err := e.site.Provider.Console(ctx, m.ID)
+		if err != nil {
+			return puppet.Status{}, false // whoever asks for the server's state will see why
+		}
+		at := bytes.LastIndex(console, []byte(consolePrefix))
+		if at < 0 {
+			return puppet.Status{}, false
+		}
+		s, err := puppet.ParseStatus(bytes.NewReader(console[at+len(consolePrefix):]))
+		return s, err == nil && s.Outcome == puppet.Failed && s.For(m.Commit, stage)
+	}
+}
+
+// errWorking says that a unit is still at work.
+var errWorking = errors.New("still provisioning")
+
+// logEnd is where a provisioning stands, for people.
+func logEnd(ctx context.Context, session remote.Session) string {
+	r, err := session.Run(ctx, remote.Command{Line: "tail -n 3 " + puppet.LogPath, Sudo: true, Timeout: 10 * time.Second})
+	if err != nil || r.Exit != 0 {
+		return "nothing that can be read"
+	}
+	return lastLines(r.Stdout, 3)
+}
+
+// enter logs in with whatever account a server has at this moment.
+func (e *Environment) enter(ctx context.Context, server string) (remote.Session, error) {
+	if e.bench() {
+		return e.bootstrapSession(ctx, server)
+	}
+	m := e.machine(server)
+	if e.Origin() == Base && m.Boot == "" { // in this life nobody has proved yet that it is gone
+		if s, err := e.bootstrapSession(ctx, server); err == nil {
+			return s, nil
+		}
+	}
+	return e.Session(ctx, server)
+}
+
+// neverLetIn says whose trouble it is that nobody was let in although the server runs. The bastion's
+// own refusal is the product's, who configures it, if something answers there. Behind a bastion that
+// works, so is a server on which nothing answers.
+func (e *Environment) neverLetIn(ctx context.Context, m machine, err error) error {
+	switch cause := verdict.CauseOf(err); {
+	case m.Bastion && (cause == verdict.RemoteBastion || cause == verdict.RemoteFactor):
+		if e.site.Dialer.Knock(ctx, m.Address.String()+":22") {
+			return verdict.Errorf(verdict.ServerLogin, m.Name, "answers, but never lets an admin in: %w", err)
+		}
+	case !m.Bastion && cause == verdict.Transport:
+		bastion := e.machines()[0].Name
+		if session, enterErr := e.Session(ctx, bastion); enterErr == nil {
+			if _, bootErr := bootID(ctx, session, bastion); bootErr == nil {
+				return verdict.Errorf(verdict.ServerBoot, m.Name, "runs, but nothing answers there: %w", err)
+			}
+		}
+	}
+	return err
+}
+
+func readStatus(ctx context.Context, session remote.Session) (puppet.Status, error) {
+	r, err := session.Run(ctx, remote.Command{Line: "cat " + puppet.StatusPath, Sudo: true, Timeout: 10 * time.Second})
+	if err != nil {
+		return puppet.Status{}, err
+	}
+	return puppet.ParseStatus(bytes.NewReader(r.Stdout))
+}
+
+func readReport(ctx context.Context, session remote.Session) (puppet.Report, error) {
+	r, err := session.Run(ctx, remote.Command{
+		Line: "cat " + puppet.ReportPath, Sudo: true, Timeout: 30 * time.Second, Bound: 32 << 20,
+	})
+	if err != nil {
+		return puppet.Report{}, err
+	}
+	return puppet.ParseReport(bytes.NewReader(r.Stdout))
+}
+
+// stateEvery is how often a wait asks the provider whether the server still runs.
+const stateEvery = 2 * time.Second
+
+// watchState gives a function that asks the provider at most every stateEvery, and gives an error
+// once the server is gone or stopped.
+func (e *Environment) watchState(server string) func(context.Context) error {
+	next := e.site.clock().Now().Add(stateEvery)
+	return func(ctx context.Context) error {
+		now := e.site.clock().Now()
+		if now.Before(next) {
+			return nil
+		}
+		next = now.Add(stateEvery)
+		states, err := e.states(ctx)
+		if err != nil {
+			return err
+		}
+		m := e.machine(server)
+		switch state, listed := states[m.ID]; {
+		case !listed:
+			return verdict.Errorf(verdict.CloudLost, server, "the provider does not list it any more")
+		case state == cloud.Broken:
+			return verdict.Errorf(verdict.CloudLost, server, "the provider calls it broken")
+		case state == cloud.Stopped:
+			return verdict.Errorf(verdict.ServerBoot, server, "it stopped by itself")
+		}
+		return nil
+	}
+}
+
+// states asks for all servers of the environment in one call.
+func (e *Environment) states(ctx context.Context) (map[cloud.ServerID]cloud.State, error) {
+	s := e.settings().Spec
+	list, err := e.site.Provider.Servers(ctx, cloud.Filter{Owner: s.Owner, Environment: s.ID})
+	if err != nil {
+		return nil, err
+	}
+	states := make(map[cloud.ServerID]cloud.State, len(list))
+	for _, server := range list {
+		states[server.ID] = server.State
+	}
+	return states, nil
+}

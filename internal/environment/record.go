@@ -1,0 +1,197 @@
+package environment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/product"
+	"github.com/hallmark-ci/hallmark/internal/puppet"
+)
+
+// ErrDestroyed says that an environment of this id existed and is gone, or is about to be.
+var ErrDestroyed = errors.New("environment was destroyed")
+
+// record is all that must be known to go on after a crash, but secrets. It is stored as
+// ledger.Environment.Body after every change.
+type record struct {
+	Spec    Spec          `json:"spec"` // Product, Commit and Archive move with Take
+	Stage   puppet.Stage  `json:"stage"`
+	Network cloud.Network `json:"network"`
+	Servers []*machine    `json:"servers"` // in provisioning order, the bastion first
+	Claimed int64         `json:"claimed"` // newest TOTP step that was used
+}
+
+// machine is one server over its lives.
+type machine struct {
+	Name     string         `json:"name"`
+	Role     string         `json:"role"`
+	Bastion  bool           `json:"bastion,omitempty"`
+	Level    int            `json:"level"` // servers of one level are provisioned at the same time
+	Volumes  []volume       `json:"volumes,omitempty"`
+	Address  netip.Addr     `json:"address"`
+	Life     int            `json:"life"` // launches before this one: part of the launch token
+	ID       cloud.ServerID `json:"id"`
+	HostKeys []string       `json:"host_keys,omitempty"` // authorized_keys lines
+	Commit   string         `json:"commit"`              // of the code it was last told to run
+	Ready    bool           `json:"ready"`               // converged in this life
+	Boot     string         `json:"boot"`                // the boot that we expect; "": not known yet
+	Left     string         `json:"left,omitempty"`      // the boot that a reboot must leave behind
+	Down     bool           `json:"down,omitempty"`      // crashed on purpose
+	Status   *puppet.Status `json:"status,omitempty"`    // of the newest provisioning
+	Report   *puppet.Report `json:"report,omitempty"`    // of the newest provisioning that could be read
+}
+
+type volume struct {
+	Name    string         `json:"name"` // as the product calls it
+	SizeMiB int64          `json:"size_mib"`
+	ID      cloud.VolumeID `json:"id"`
+	Path    string         `json:"path"`
+}
+
+// forget drops what is only true of one life of the server.
+func (m *machine) forget() {
+	m.ID, m.HostKeys, m.Ready, m.Boot, m.Left, m.Down, m.Status = "", nil, false, "", "", false, nil
+}
+
+// plan adopts the environment of r.Spec.ID, or records r as a new one.
+func (s *Site) plan(ctx context.Context, r record) (*Environment, error) {
+	if err := r.Spec.check(); err != nil {
+		return nil, err
+	}
+	for _, m := range r.Servers {
+		if r.Spec.Images[m.Role] == "" {
+			return nil, fmt.Errorf("environment %s: no image for role %q", r.Spec.ID, m.Role)
+		}
+	}
+	return s.claim(r.Spec.ID, func() (*Environment, error) {
+		e, err := s.load(ctx, r.Spec.ID)
+		if err == nil || !errors.Is(err, ledger.ErrNotFound) {
+			return e, err
+		}
+		keys, err := newKeyring(r.Spec.Product)
+		if err != nil {
+			return nil, fmt.Errorf("environment %s: %w", r.Spec.ID, err)
+		}
+		e = s.newEnvironment(r, keys, ledger.Creating)
+		return e, e.create(ctx)
+	})
+}
+
+// load reads an environment from the store; ledger.ErrNotFound if there is none.
+func (s *Site) load(ctx context.Context, id string) (*Environment, error) {
+	stored, err := s.Store.Environment(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("adopt environment %s: %w", id, err)
+	}
+	var r record
+	if err := json.Unmarshal(stored.Body, &r); err != nil {
+		return nil, fmt.Errorf("adopt environment %s: its record: %w", id, err)
+	}
+	var keys keyring
+	if stored.State != ledger.Destroyed {
+		if keys, err = openKeyring(stored.Sealed); err != nil {
+			return nil, fmt.Errorf("adopt environment %s: %w", id, err)
+		}
+	}
+	e := s.newEnvironment(r, keys, stored.State)
+	return e, nil
+}
+
+// create writes the first record, before anything uses its keys.
+func (e *Environment) create(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	body, sealed, err := e.encode()
+	if err != nil {
+		return err
+	}
+	return e.site.Store.SaveEnvironment(ctx, ledger.Environment{
+		ID: e.rec.Spec.ID, Run: e.rec.Spec.Run, Name: e.rec.Spec.Name, State: e.state,
+		Lease: e.rec.Spec.Lease, Deadline: e.rec.Spec.Deadline, Created: e.site.clock().Now(),
+		Body: body, Sealed: sealed,
+	})
+}
+
+func (e *Environment) encode() (body, sealed []byte, err error) {
+	if body, err = json.Marshal(e.rec); err != nil {
+		return nil, nil, fmt.Errorf("environment %s: encode its record: %w", e.rec.Spec.ID, err)
+	}
+	if sealed, err = e.keys.seal(); err != nil {
+		return nil, nil, fmt.Errorf("environment %s: %w", e.rec.Spec.ID, err)
+	}
+	return body, sealed, nil
+}
+
+// change alters the record in memory and in the store. Without a stored record nothing that was
+// created can be found again, so the caller goes no further on an error.
+func (e *Environment) change(ctx context.Context, alter func(*record)) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	alter(&e.rec)
+	return e.save(ctx)
+}
+
+// save expects e.mu to be held. It leaves what others may change (Keep, Lease).
+func (e *Environment) save(ctx context.Context) error {
+	body, sealed, err := e.encode()
+	if err != nil {
+		return err
+	}
+	_, err = e.site.Store.UpdateEnvironment(ctx, e.rec.Spec.ID, func(stored *ledger.Environment) {
+		stored.State, stored.Body, stored.Sealed = e.state, body, sealed
+	})
+	if err != nil {
+		return fmt.Errorf("environment %s: save its record: %w", e.rec.Spec.ID, err)
+	}
+	return nil
+}
+
+// alter changes one server's part of the record.
+func (e *Environment) alter(ctx context.Context, server string, change func(*machine)) error {
+	return e.change(ctx, func(r *record) {
+		if m := r.find(server); m != nil {
+			change(m)
+		}
+	})
+}
+
+func (r *record) find(server string) *machine {
+	for _, m := range r.Servers {
+		if m.Name == server {
+			return m
+		}
+	}
+	return nil
+}
+
+// layout turns a topology into servers, the bastion first: it is the way to the others. It is no
+// reason to wait, though: others of the first level after it are set to work beside it.
+func layout(p *product.Product, commit string) []*machine {
+	var bastions, others []*machine
+	level := 0
+	for _, servers := range p.Levels() {
+		begun := false
+		for _, s := range servers {
+			m := &machine{Name: s.Name, Role: s.Role, Bastion: p.Roles[s.Role].Bastion, Commit: commit}
+			for _, v := range s.Volumes {
+				m.Volumes = append(m.Volumes, volume{Name: v.Name, SizeMiB: v.SizeMiB})
+			}
+			if m.Bastion {
+				bastions = append(bastions, m)
+				continue
+			}
+			if !begun {
+				begun = true
+				level++
+			}
+			m.Level = level
+			others = append(others, m)
+		}
+	}
+	return append(bastions, others...)
+}

@@ -1,0 +1,114 @@
+package environment
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/product"
+)
+
+// Origin is what servers are launched from.
+type Origin string
+
+// The two origins (DESIGN.md section 1).
+const (
+	Base     Origin = "base"
+	Prebuilt Origin = "prebuilt"
+)
+
+// Code is the product at one commit: what it says, and the tarball of it that servers get.
+type Code struct {
+	Product *product.Product
+	Commit  string
+	Archive string // path on this host
+}
+
+// Spec describes an environment.
+type Spec struct {
+	ID       string // deterministic, at most 8 of [a-z0-9], a letter first; see ID
+	Owner    string // cloud.Tags.Owner
+	Run      string
+	Name     string // lane and attempt, for people
+	Product  *product.Product
+	Commit   string
+	Archive  string // tarball of the product's code on this host
+	Origin   Origin
+	Images   map[string]cloud.ImageID // by role; with Base, the reference base for every role
+	Deadline time.Time                // hard cap: resources carry it as a tag
+	Lease    time.Time                // may be extended up to Deadline
+}
+
+func (s Spec) code() Code { return Code{Product: s.Product, Commit: s.Commit, Archive: s.Archive} }
+
+// ID makes an environment's id from what it is for: the same words give the same id.
+func ID(words ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(words, "\x00")))
+	return "e" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:7])
+}
+
+var validID = regexp.MustCompile(`^[a-z][a-z0-9]{0,7}$`)
+
+func (s Spec) check() error {
+	switch {
+	case !validID.MatchString(s.ID):
+		return fmt.Errorf("environment id %q: use at most 8 lower-case letters and digits, a letter first", s.ID)
+	case s.Owner == "":
+		return fmt.Errorf("environment %s: no owner", s.ID)
+	case s.Product == nil || s.Commit == "":
+		return fmt.Errorf("environment %s: no product or no commit", s.ID)
+	case s.Origin != Base && s.Origin != Prebuilt:
+		return fmt.Errorf("environment %s: origin %q: use base or prebuilt", s.ID, s.Origin)
+	case s.Origin == Base && s.Archive == "":
+		return fmt.Errorf("environment %s: servers from a base need an archive of the product's code", s.ID)
+	}
+	_, err := egress(s.Product)
+	return err
+}
+
+// egress reads the product's allow-list, "address/prefix:port".
+func egress(p *product.Product) ([]cloud.Egress, error) {
+	var list []cloud.Egress
+	for _, entry := range p.Egress {
+		at := strings.LastIndexByte(entry, ':')
+		if at < 0 {
+			return nil, fmt.Errorf("egress %q: no port", entry)
+		}
+		prefix, err := netip.ParsePrefix(strings.Trim(entry[:at], "[]"))
+		if err != nil {
+			return nil, fmt.Errorf("egress %q: %w", entry, err)
+		}
+		port, err := strconv.ParseUint(entry[at+1:], 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("egress %q: %w", entry, err)
+		}
+		list = append(list, cloud.Egress{Prefix: prefix, Port: uint16(port)})
+	}
+	return list, nil
+}
+
+// firstHost is where servers' addresses begin, counted from the start of the prefix: below it there
+// is room for what a provider takes for itself (EC2 takes the first four).
+const firstHost = 10
+
+// addressOf gives the nth server's address in a network.
+func addressOf(n cloud.Network, index int) (netip.Addr, error) {
+	a := n.Prefix.Masked().Addr()
+	for range firstHost + index {
+		a = a.Next()
+	}
+	if a == n.Gateway {
+		return netip.Addr{}, fmt.Errorf("network %s: its gateway %s is in the range of servers", n.Name, a)
+	}
+	// The last address of a prefix is its broadcast address.
+	if !n.Prefix.Contains(a.Next()) {
+		return netip.Addr{}, fmt.Errorf("network %s: %s has no room for server %d", n.Name, n.Prefix, index+1)
+	}
+	return a, nil
+}

@@ -1,0 +1,291 @@
+package environment
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/puppet"
+	"github.com/hallmark-ci/hallmark/internal/remote"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+// Up gives the steps from nothing to a working environment: every server converged and healthy, the
+// admin's path to each proved, the bootstrap user and everything temporary gone.
+//
+// Servers of one level work at the same time although steps come one after another: all of a level
+// are set to work before the first is waited for. From a base, all servers are launched at once and
+// only told to provision level by level; a prebuilt server provisions itself as it boots, so it is
+// launched when its level's turn has come.
+func (e *Environment) Up() []Step {
+	all := e.machines()
+	bastion, last := all[0].Name, all[len(all)-1].Level
+	base := e.Origin() == Base
+
+	steps := []Step{e.networkStep()}
+	for _, m := range all {
+		for _, v := range m.Volumes {
+			steps = append(steps, e.volumeStep(m.Name, v.Name))
+		}
+	}
+	for _, m := range all {
+		if base || m.Level <= 1 {
+			steps = append(steps, e.launchStep(m.Name))
+		}
+	}
+	steps = append(steps, e.admitStep(bastion))
+	for level := 0; level <= last; level++ {
+		now := atLevel(all, level)
+		for _, m := range now {
+			if !base && level > 1 {
+				steps = append(steps, e.launchStep(m.Name))
+			}
+		}
+		steps = append(steps, e.provisionSteps(now)...)
+	}
+	return append(steps,
+		e.step("prove the admin's path to every server", e.proveAdmin),
+		e.step("prove that nothing temporary is left", e.proveClosed),
+		e.step("up", func(ctx context.Context) error {
+			return e.move(ctx, ledger.Up)
+		}))
+}
+
+// provisionSteps gives the steps from launched servers to converged and healthy ones.
+func (e *Environment) provisionSteps(now []machine) []Step {
+	var steps []Step
+	for _, m := range now {
+		steps = append(steps, e.hostKeysStep(m.Name))
+		if e.Origin() == Base {
+			steps = append(steps, e.deliverBaseStep(m.Name))
+		}
+	}
+	for _, m := range now {
+		steps = append(steps, e.convergedStep(m.Name))
+	}
+	for _, m := range now {
+		steps = append(steps, e.healthStep(m.Name))
+	}
+	return steps
+}
+
+func atLevel(all []machine, level int) []machine {
+	var list []machine
+	for _, m := range all {
+		if m.Level == level {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// move changes the environment's state.
+func (e *Environment) move(ctx context.Context, state string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state == ledger.Destroying && state == ledger.Up {
+		return ErrDestroyed
+	}
+	e.state = state
+	return e.save(ctx)
+}
+
+// tags are written on everything that the environment makes.
+func (e *Environment) tags(extra map[string]string) cloud.Tags {
+	s := e.settings().Spec
+	if extra == nil {
+		extra = map[string]string{}
+	}
+	extra["name"], extra["origin"] = s.Name, string(s.Origin)
+	return cloud.Tags{Owner: s.Owner, Run: s.Run, Environment: s.ID, Deadline: s.Deadline, Extra: extra}
+}
+
+func (e *Environment) networkStep() Step {
+	return e.step("network", func(ctx context.Context) error {
+		allowed, err := egress(e.settings().Spec.Product)
+		if err != nil {
+			return err
+		}
+		n, err := e.site.Provider.CreateNetwork(ctx, cloud.NetworkSpec{
+			Name: "env-" + e.ID(), Tags: e.tags(nil), Egress: allowed,
+		})
+		if err != nil {
+			return err
+		}
+		var trouble error
+		err = e.change(ctx, func(r *record) {
+			r.Network = n
+			for i, m := range r.Servers {
+				if m.Address, trouble = addressOf(n, i); trouble != nil {
+					return
+				}
+			}
+		})
+		if trouble != nil {
+			return verdict.Errorf(verdict.CloudRefused, "", "%w", trouble)
+		}
+		return err
+	})
+}
+
+func (e *Environment) volumeStep(server, name string) Step {
+	return e.step("volume "+server+"/"+name, func(ctx context.Context) error {
+		m := e.machine(server)
+		for _, v := range m.Volumes {
+			if v.Name != name || v.ID != "" {
+				continue
+			}
+			made, err := e.site.Provider.CreateVolume(ctx, cloud.VolumeSpec{
+				Name: server + "-" + name, Network: e.settings().Network.ID, SizeMiB: v.SizeMiB,
+				Tags: e.tags(map[string]string{"role": m.Role}),
+			})
+			if err != nil {
+				return err
+			}
+			return e.alter(ctx, server, func(m *machine) {
+				for i := range m.Volumes {
+					if m.Volumes[i].Name == name {
+						m.Volumes[i].ID, m.Volumes[i].Path = made.ID, made.Path
+					}
+				}
+			})
+		}
+		return nil
+	})
+}
+
+// launchStep launches a server in its current life, or adopts it by its token.
+func (e *Environment) launchStep(server string) Step {
+	return e.step("launch "+server, func(ctx context.Context) error {
+		m := e.machine(server)
+		if m.ID != "" {
+			return nil
+		}
+		launch, err := e.launch(m)
+		if err != nil {
+			return err
+		}
+		userData, err := launch.UserData()
+		if err != nil {
+			return err
+		}
+		r := e.settings()
+		spec := cloud.ServerSpec{
+			Name: m.Name, Network: r.Network.ID, Image: r.Spec.Images[m.Role], Address: m.Address,
+			UserData: userData, Token: fmt.Sprintf("%s-%s-%d", r.Spec.ID, m.Name, m.Life),
+			Tags: e.tags(map[string]string{"role": m.Role, "commit": m.Commit}),
+			CPUs: e.role(m.Role).CPUs, MemoryMiB: e.role(m.Role).MemoryMiB,
+		}
+		for _, v := range m.Volumes {
+			spec.Volumes = append(spec.Volumes, v.ID)
+		}
+		made, err := e.site.Provider.Launch(ctx, spec)
+		if err != nil {
+			return err
+		}
+		return e.alter(ctx, server, func(m *machine) { m.ID = made.ID })
+	})
+}
+
+// launch is what a server is told at its launch, or at its upgrade.
+func (e *Environment) launch(m machine) (puppet.Launch, error) {
+	r, all := e.settings(), e.machines()
+	l := puppet.Launch{
+		Commit: m.Commit, Stage: r.Stage, Environment: r.Spec.ID, Server: m.Name, Role: m.Role, Address: m.Address,
+		Packages: r.Spec.Product.Puppet.Packages, CacheURL: r.Network.Cache, Timeout: e.puppetTimeout(),
+		OnBase: r.Spec.Origin == Base,
+	}
+	if l.OnBase {
+		key, err := publicLine(e.keys.bootstrap)
+		if err != nil {
+			return puppet.Launch{}, err
+		}
+		l.Bootstrap = &puppet.Bootstrap{User: BootstrapUser, PublicKey: key}
+	}
+	if r.Stage == puppet.StageBake {
+		return l, nil
+	}
+	key, err := publicLine(e.keys.admin)
+	if err != nil {
+		return puppet.Launch{}, err
+	}
+	l.Admin = puppet.Admin{User: e.adminUser(), Keys: []string{key}}
+	l.Bastion, l.Peers, l.Volumes, l.Secrets = all[0].Address, map[string]puppet.Peer{}, map[string]string{}, puppet.Secrets{}
+	for _, other := range all {
+		if other.Name != m.Name {
+			l.Peers[other.Name] = puppet.Peer{Role: other.Role, Address: other.Address}
+		}
+	}
+	for _, v := range m.Volumes {
+		l.Volumes[v.Name] = v.Path
+	}
+	e.mu.Lock()
+	for name, value := range e.keys.secrets {
+		l.Secrets[name] = value
+	}
+	e.mu.Unlock()
+	if m.Bastion {
+		l.Secrets[seedSecret] = e.keys.seed
+	}
+	return l, nil
+}
+
+// admitStep lets this host in to one server, and to no other.
+func (e *Environment) admitStep(server string) Step {
+	return e.step("open the network to "+server, func(ctx context.Context) error {
+		return e.admit(ctx, server)
+	})
+}
+
+// hostKeysStep waits until a server has said its host keys on the console, and pins them.
+func (e *Environment) hostKeysStep(server string) Step {
+	return e.step("host keys of "+server, func(ctx context.Context) error {
+		m := e.machine(server)
+		if len(m.HostKeys) > 0 {
+			return nil
+		}
+		var keys []string
+		look := e.watchState(server)
+		err := e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
+			console, err := e.site.Provider.Console(ctx, m.ID)
+			if err != nil {
+				return true, err
+			}
+			for _, key := range remote.ParseHostKeys(console) {
+				keys = append(keys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
+			}
+			if len(keys) > 0 {
+				return true, nil
+			}
+			if err := look(ctx); err != nil {
+				return true, err
+			}
+			return false, verdict.Errorf(verdict.ServerBoot, server, "no host keys on its console; it ends with: %s", lastLines(console, 5))
+		})
+		if err != nil && e.Origin() == Base {
+			return beforeProduct(server, err)
+		}
+		if err != nil {
+			return err
+		}
+		return e.alter(ctx, server, func(m *machine) { m.HostKeys = keys })
+	})
+}
+
+// lastLines are the last n lines of a console that say something, in one line.
+func lastLines(console []byte, n int) string {
+	var lines []string
+	for line := range strings.Lines(string(console)) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		return "nothing"
+	}
+	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+}
