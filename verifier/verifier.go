@@ -1,0 +1,132 @@
+// Package verifier runs suites on living environments. It owns what is tested in each tier, how one
+// test's answer becomes results, and whether a bad answer may be held against the product. Which
+// environments there are, in which phase, and what the results add up to belong to the pipeline.
+package verifier
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/product"
+	"github.com/hallmark-ci/hallmark/internal/remote"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+// Tiers that exist, in the order in which they are run.
+const (
+	Smoke = "smoke"
+	Build = "build"
+)
+
+// Place is the part of an environment that tests need.
+type Place interface {
+	Servers() []environment.Server
+	// Session is an admin's session: through the bastion with both factors.
+	Session(ctx context.Context, server string) (remote.Session, error)
+	// Access and TryLogin are for logins that ought to be refused, TryLogin from the bastion.
+	Access() (environment.Access, error)
+	TryLogin(ctx context.Context, attempt remote.Attempt) (remote.Refusal, error)
+	// Audit looks whether anything but the product could be to blame.
+	Audit(ctx context.Context) verdict.Audit
+}
+
+// Test is one thing to find out about one server. It gives one result or many: a goss file is one
+// test of many checks.
+type Test struct {
+	Tier   string
+	Suite  string
+	Name   string // unique in its tier with Server
+	Server string
+	run    func(ctx context.Context, place Place) ([]ledger.Result, error)
+}
+
+// Verifier plans and runs tests.
+type Verifier struct {
+	Probe     string        // path of the static hallmark-probe to put on servers
+	Timeout   time.Duration // of one test
+	Now       func() time.Time
+	Outside   netip.Addr // an address of this host that no environment may reach, but for the package cache on it
+	Neighbour string     // address:port in another environment, alive and reached from this host
+	Host      Host       // nil: the machine this runs on; servers that are played have one of their own
+}
+
+// Check says, before anything is launched, whether a product has tests of a tier at all.
+func Check(p *product.Product, tier string) error {
+	var servers []environment.Server
+	for _, s := range p.Servers() {
+		servers = append(servers, environment.Server{Name: s.Name, Role: s.Role})
+	}
+	_, err := new(Verifier).gossTests(p, servers, tier)
+	return err
+}
+
+// Plan lists the tests of a tier for a product and the servers of a place. The order and the names
+// depend on these alone, so a resumed run finds its tests again. A tier without a test is an error:
+// nothing would be proved.
+func (v *Verifier) Plan(p *product.Product, place Place, tier string) ([]Test, error) {
+	tests, err := v.gossTests(p, place.Servers(), tier)
+	if err != nil {
+		return nil, err
+	}
+	if tier == Build {
+		tests = append(tests, v.systemTests(p, place)...)
+		tests = append(tests, v.accessTests(place)...)
+	}
+	return tests, nil
+}
+
+// Run runs one test and gives its results, without the parts of the key that the caller knows (run,
+// scenario, origin, phase, attempt). It always gives at least one result. What cannot be held
+// against the product, or against the test itself, is inconclusive.
+func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result {
+	started := v.Now()
+	limited, cancel := context.WithTimeout(ctx, v.Timeout)
+	defer cancel()
+	results, err := t.run(limited, place)
+	if err == nil && len(results) == 0 {
+		err = verdict.Errorf(verdict.TestBroken, t.Server, "%s of suite %s checked nothing", t.Name, t.Suite)
+	}
+	if err != nil {
+		results = append(results, ledger.Result{
+			ResultKey: ledger.ResultKey{Test: t.Name},
+			Outcome:   ledger.Failed, Cause: verdict.CauseOf(err), Message: err.Error(),
+		})
+	}
+	suspicious := false
+	for _, r := range results {
+		suspicious = suspicious || r.Outcome == ledger.Failed
+	}
+	var audit verdict.Audit
+	if suspicious {
+		audit = place.Audit(ctx)
+	}
+	spent := v.Now().Sub(started)
+	for i := range results {
+		r := &results[i]
+		r.Tier, r.Suite, r.Server = t.Tier, t.Suite, t.Server
+		if r.Duration == 0 {
+			r.Duration = spent / time.Duration(len(results))
+		}
+		if r.Outcome == ledger.Failed {
+			judge(r, audit)
+		}
+	}
+	return results
+}
+
+// judge lets a failure stand, or takes it back if the product is not to blame.
+func judge(r *ledger.Result, audit verdict.Audit) {
+	if r.Cause == verdict.None {
+		r.Cause = verdict.TestFailed
+	}
+	if verdict.Judge(r.Cause, audit) == verdict.Failed {
+		return
+	}
+	r.Outcome = ledger.Inconclusive
+	for _, finding := range audit.Findings {
+		r.Message += "; audit: " + finding
+	}
+}
