@@ -1,0 +1,192 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+// Status is a word for how something stands, and the name of its colour.
+type Status string
+
+// Statuses, beside those of the ledger's outcomes that mean the same.
+const (
+	Good    Status = "passed"
+	Bad     Status = "failed"
+	Unsure  Status = "inconclusive"
+	Missing Status = "missing" // required, but no result
+	Going   Status = "running" // or waiting for its turn
+	Ended   Status = "cancelled"
+	None    Status = "none" // not part of this run
+)
+
+// Report is the told story of a run. Its JSON is what `runs report -o json` gives; durations in it are
+// nanoseconds, as in the ledger.
+type Report struct {
+	Run       ledger.Run `json:"run"`
+	Status    Status     `json:"status"`
+	Headline  string     `json:"headline"`
+	Took      Duration   `json:"took_ns"`
+	Generated time.Time  `json:"generated"`
+
+	Branch    Branch                 `json:"branch"`
+	Counts    map[ledger.Outcome]int `json:"counts"`
+	Scenarios []Scenario             `json:"scenarios"`
+	Failures  []Failure              `json:"failures"`
+	Tolerated []Tolerated            `json:"tolerated,omitempty"`
+	Retries   []Retry                `json:"retries,omitempty"`
+	Timeline  Timeline               `json:"timeline"`
+
+	Set      ledger.ImageSet `json:"set"`
+	Images   []Image         `json:"images"`
+	Packages Packages        `json:"packages"`
+	Upgrades []Upgrade       `json:"upgrades,omitempty"`
+
+	Gate     *Gate         `json:"gate,omitempty"`
+	Channel  string        `json:"channel,omitempty"`
+	Moves    []ledger.Move `json:"moves,omitempty"`
+	Evidence *Evidence     `json:"evidence,omitempty"`
+
+	results []ledger.Result // for the full list of the page
+}
+
+// Evidence is what was signed off, without its whole text.
+type Evidence struct {
+	Subject string    `json:"subject"` // digest of the set's manifest
+	Created time.Time `json:"created"`
+	Bytes   int       `json:"bytes"`
+}
+
+// New tells the story of a run from its records.
+func New(d Data) Report {
+	r := Report{
+		Run: d.Run, Status: statusOf(d.Run), Generated: d.Now, Set: d.Set, Gate: newGate(d.Gate), Channel: d.Channel, Moves: d.Moves,
+		Counts: map[ledger.Outcome]int{}, results: d.Results,
+	}
+	if !d.Run.Started.IsZero() {
+		end := d.Run.Finished
+		if end.IsZero() {
+			end = d.Now
+		}
+		r.Took = Duration(end.Sub(d.Run.Started))
+	}
+	for _, result := range d.Results {
+		r.Counts[result.Outcome]++
+	}
+	r.Branch = newBranch(d)
+	r.Scenarios = newScenarios(d)
+	r.Failures = newFailures(d)
+	r.Tolerated = newTolerated(d.Results)
+	r.Retries = newRetries(d)
+	r.Timeline = newTimeline(d)
+	r.Images = newImages(d.Images)
+	r.Packages = newPackages(d)
+	r.Upgrades = newUpgrades(d, r.Scenarios)
+	if d.Evidence != nil {
+		r.Evidence = &Evidence{Subject: d.Set.Digest, Created: d.Evidence.Created, Bytes: len(d.Evidence.Statement)}
+	}
+	r.Run.Reason = Plain(d.Run.Reason)
+	r.Headline = r.headline()
+	return r
+}
+
+// JSON writes the report for programs.
+func JSON(w io.Writer, r Report) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+func newGate(g *Gate) *Gate {
+	if g == nil {
+		return nil
+	}
+	told := *g
+	told.Reasons = nil
+	for _, reason := range g.Reasons {
+		told.Reasons = append(told.Reasons, Plain(reason))
+	}
+	return &told
+}
+
+func statusOf(run ledger.Run) Status {
+	switch run.State {
+	case ledger.Finished:
+		return statusOfVerdict(run.Verdict)
+	case ledger.Cancelled:
+		return Ended
+	}
+	return Going
+}
+
+func statusOfVerdict(v verdict.Verdict) Status {
+	switch v {
+	case verdict.Passed:
+		return Good
+	case verdict.Failed:
+		return Bad
+	}
+	return Unsure
+}
+
+// headline is the answer in one sentence.
+func (r Report) headline() string {
+	failing := 0
+	for _, f := range r.Failures {
+		if f.Status == Bad {
+			failing++
+		}
+	}
+	switch r.Status {
+	case Going:
+		if r.Run.State == ledger.Queued {
+			return "Waiting for its turn"
+		}
+		return fmt.Sprintf("At work for %s", r.Took)
+	case Ended:
+		return "Cancelled"
+	case Good:
+		for _, m := range r.Moves {
+			if m.Run == r.Run.ID && m.Kind == ledger.Promote {
+				return "Passed and promoted to " + m.Channel
+			}
+		}
+		return "Passed, not promoted"
+	case Bad:
+		switch failing {
+		case 0:
+			return "Failed"
+		case 1:
+			return "Failed: " + r.Failures[0].Test + r.blame()
+		}
+		return "Failed: " + plural(failing, "problem") + r.blame()
+	}
+	return "Inconclusive: nothing is said about the product"
+}
+
+// blame says where the defects live, if all of them live in one place.
+func (r Report) blame() string {
+	side := Side("")
+	for _, f := range r.Failures {
+		if f.Status != Bad {
+			continue
+		}
+		if side != "" && side != f.Diagnosis.Side {
+			return ""
+		}
+		side = f.Diagnosis.Side
+	}
+	switch side {
+	case OnlyBase:
+		return ", only from the base"
+	case OnlyPrebuilt:
+		return ", only in the prebuilt image"
+	case BothOrigins:
+		return ", from both origins"
+	}
+	return ""
+}

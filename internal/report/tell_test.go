@@ -1,0 +1,189 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/report"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+// What two origins and two phases say about one test.
+func TestDiagnosis(t *testing.T) {
+	const ok, bad, open, absent = ledger.Passed, ledger.Failed, ledger.Inconclusive, ledger.Outcome("")
+	type seen struct{ base, prebuilt, baseRebooted, prebuiltRebooted ledger.Outcome }
+	for name, c := range map[string]struct {
+		seen seen
+		side report.Side
+		says string
+	}{
+		"base only":                    {seen{bad, ok, bad, ok}, report.OnlyBase, "does not converge from clean"},
+		"prebuilt only":                {seen{ok, bad, ok, bad}, report.OnlyPrebuilt, "stale state"},
+		"both":                         {seen{bad, bad, bad, bad}, report.BothOrigins, "in the code itself"},
+		"both, after the reboot":       {seen{ok, ok, bad, bad}, report.BothOrigins, "passed before the reboot"},
+		"prebuilt, after the reboot":   {seen{ok, ok, ok, bad}, report.OnlyPrebuilt, "passed before the reboot"},
+		"the other was not tested":     {seen{bad, absent, absent, absent}, report.OneTested, "open"},
+		"the other is inconclusive":    {seen{bad, open, absent, absent}, report.OneTested, "open"},
+		"the other in an earlier part": {seen{ok, ok, absent, bad}, report.OneTested, "open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var all []ledger.Result
+			add := func(origin, phase string, o ledger.Outcome) {
+				if o != absent {
+					all = append(all, ledger.Result{Outcome: o, Message: "said", ResultKey: ledger.ResultKey{
+						Scenario: "verify", Origin: origin, Phase: phase, Tier: "build", Suite: "common", Test: "cron runs", Server: "web-1"}})
+				}
+			}
+			add("base", "launched", c.seen.base)
+			add("prebuilt", "launched", c.seen.prebuilt)
+			add("base", "rebooted", c.seen.baseRebooted)
+			add("prebuilt", "rebooted", c.seen.prebuiltRebooted)
+			r := report.New(report.Data{Run: run(verdict.Failed, ""), Results: all})
+			if len(r.Failures) != 1 {
+				t.Fatalf("%d failures, want all of it told as one: %+v", len(r.Failures), r.Failures)
+			}
+			if d := r.Failures[0].Diagnosis; d.Side != c.side || !strings.Contains(d.Says, c.says) {
+				t.Errorf("diagnosis %+v, want %s and %q", d, c.side, c.says)
+			}
+		})
+	}
+}
+
+// A cell that the policy requires is never shown as fine without a result.
+func TestRequiredWithoutResult(t *testing.T) {
+	place := report.Place{Scenario: "verify", Origin: "base", Phase: "launched", Tier: "smoke"}
+	for state, want := range map[ledger.RunState]report.Status{ledger.Finished: report.Missing, ledger.Working: report.Going} {
+		r := report.New(report.Data{Run: ledger.Run{State: state}, Required: []report.Place{place}})
+		if got := r.Scenarios[0].Rows[0].Cells[0].Status; got != want {
+			t.Errorf("of a run that is %s: %s, want %s", state, got, want)
+		}
+	}
+}
+
+func TestInconclusiveIsNeverTheProducts(t *testing.T) {
+	d := green()
+	d.Run.Verdict, d.Moves = verdict.Inconclusive, nil
+	change(d.Results, func(r ledger.Result) bool { return r.Server == "db-1" }, func(r *ledger.Result) {
+		r.Outcome, r.Cause, r.Message = ledger.Inconclusive, verdict.CloudRefused, "[cloud.refused] launch db-1"
+	})
+	var text bytes.Buffer
+	r := report.New(d)
+	if err := report.Text(&text, r, report.Terminal{}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.Headline, "nothing is said about the product") || strings.Contains(text.String(), "✗") {
+		t.Errorf("told as a failure:\n%s", text.String())
+	}
+}
+
+func TestTextKeepsToItsWidth(t *testing.T) {
+	for _, width := range []int{50, 60, 80, 132} {
+		var b bytes.Buffer
+		if err := report.Text(&b, report.New(red()), report.Terminal{Width: width, Color: true}); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			line = strings.TrimSuffix(line, "\n")
+			if n := lipgloss.Width(line); n > width {
+				t.Errorf("%d columns at width %d: %s", n, width, line)
+			}
+		}
+	}
+}
+
+func TestPageStandsAloneAndEscapes(t *testing.T) {
+	d := red()
+	d.Run.Reason = `<script>alert("reason")</script>`
+	change(d.Results, func(r ledger.Result) bool { return r.Outcome == ledger.Failed }, func(r *ledger.Result) {
+		r.Test, r.Server = `"><img src=x onerror=alert(1)>`, "</td>"
+		r.Lines = "</pre><script src=http://evil.invalid/x.js></script>"
+	})
+	d.Stages[0].Path = `"><svg onload=alert(1)>`
+	d.Run.Commit = `javascript:alert(1)`
+	var b bytes.Buffer
+	if err := report.HTML(&b, report.New(d)); err != nil {
+		t.Fatal(err)
+	}
+	page := b.String()
+	for _, never := range []string{"<script", "<img", "<iframe", "<svg onload", "@import", "url("} {
+		if strings.Contains(strings.ToLower(page), never) {
+			t.Errorf("%s is on the page", never)
+		}
+	}
+	for _, link := range regexp.MustCompile(`<[a-z]+[^>]*\s(?:src|href)=("[^"]*"|\S+)`).FindAllStringSubmatch(page, -1) {
+		if !strings.HasPrefix(link[1], `"#`) && link[1] != `"data:,"` {
+			t.Errorf("the page goes elsewhere: %s", link[0])
+		}
+	}
+	if strings.Contains(page, "ZgotmplZ") {
+		t.Error("the template's escaper refused a value")
+	}
+}
+
+// What a server says does not steer the reader's terminal.
+func TestLinesOfServersAreCleaned(t *testing.T) {
+	d := red()
+	change(d.Results, func(r ledger.Result) bool { return r.Outcome == ledger.Failed }, func(r *ledger.Result) {
+		r.Message = "\x1b[31mred\x1b[0m\r"
+		r.Lines = "\x1b]0;title\x07one\x1b[2J\n\ttwo\b\n"
+	})
+	var b bytes.Buffer
+	if err := report.Text(&b, report.New(d), report.Terminal{}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(b.String(), "\x1b\x07\r\b") || !strings.Contains(b.String(), "│ one\n    │     two\n") {
+		t.Errorf("got %q", b.String())
+	}
+}
+
+func TestJSONNamesWhatPeopleAskFor(t *testing.T) {
+	var b bytes.Buffer
+	if err := report.JSON(&b, report.New(red())); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Status   string
+		Failures []struct {
+			Test      string
+			Seen      []struct{ Origin, Phase string }
+			Diagnosis struct{ Side string }
+		}
+	}
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Status != "failed" || len(got.Failures) == 0 || got.Failures[0].Test != "provision web-1" || got.Failures[0].Diagnosis.Side != "base" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestEmptyDataIsTold(t *testing.T) {
+	r := report.New(report.Data{})
+	for _, write := range []func(*bytes.Buffer) error{
+		func(b *bytes.Buffer) error { return report.Text(b, r, report.Terminal{Width: 1}) },
+		func(b *bytes.Buffer) error { return report.HTML(b, r) },
+		func(b *bytes.Buffer) error { return report.JSON(b, r) },
+	} {
+		if err := write(new(bytes.Buffer)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0.0s", 840 * time.Millisecond: "0.8s", 9960 * time.Millisecond: "10.0s", 42 * time.Second: "42s", 59600 * time.Millisecond: "1m 00s",
+		200 * time.Second: "3m 20s", 65 * time.Minute: "1h 05m", 3599700 * time.Millisecond: "1h 00m",
+	} {
+		if got := report.Duration(d).String(); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}
