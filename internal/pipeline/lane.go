@@ -1,0 +1,394 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dbos-inc/dbos-transact-golang/dbos"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+	"github.com/hallmark-ci/hallmark/upgrader"
+	"github.com/hallmark-ci/hallmark/verifier"
+)
+
+// laneInput is one worker's sequence of work on one environment. It holds references only, for it is stored.
+type laneInput struct {
+	Run      string      `json:"run"`
+	Name     string      `json:"name"` // "verify base": a stage of the run
+	Scenario string      `json:"scenario"`
+	Origin   string      `json:"origin"`
+	Base     cloud.Image `json:"base"`
+	From     *source     `json:"from,omitempty"` // what is upgraded, nil for verify
+	To       source      `json:"to"`             // the run's own commit
+
+	Neighbour string `json:"neighbour"` // address in another environment that no server may reach
+}
+
+// lane is the workflow of one lane. What it finds goes to the ledger; its error is errStopped, a
+// cancellation, or trouble of our own. Trouble with the infrastructure gets a fresh environment, as
+// often as the configuration allows.
+func (e *Engine) lane(ctx dbos.Context, in laneInput) (string, error) {
+	var last error
+	err := e.stage(ctx, in.Run, in.Name, func(func(string)) error {
+		for attempt := 1; attempt <= e.Config.Limits.Attempts; attempt++ {
+			last = stopped(ctx, e.attempt(ctx, in, attempt))
+			cause := verdict.CauseOf(last)
+			if last == nil || errors.Is(last, errStopped) || verdictOf(last) != verdict.Inconclusive || cause == verdict.Cancelled {
+				return last
+			}
+			e.Log.Warn("environment given up", "run", in.Run, "stage", in.Name, "attempt", attempt, "err", last)
+		}
+		return last
+	})
+	if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
+		return "", err
+	}
+	return verdictOf(err).String(), nil
+}
+
+// attempt takes one fresh environment through the lane and destroys it.
+func (e *Engine) attempt(ctx dbos.Context, in laneInput, number int) (err error) {
+	w, err := e.newWork(ctx, in, number)
+	if err != nil {
+		return err
+	}
+	release, err := e.Slots.Reserve(ctx, w.env.ID(), len(w.env.Servers()))
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer w.env.Close()
+	defer func() {
+		if errors.Is(err, errStopped) {
+			return // the next process goes on with this environment
+		}
+		gone := cleanup(ctx, w.step("destroy"), func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+			defer cancel()
+			if kept, err := e.Ledger.Environment(ctx, w.env.ID()); err == nil && kept.Keep {
+				e.Log.Info("environment kept, as asked", "run", in.Run, "env", w.env.ID(), "lease", kept.Lease)
+				return nil
+			}
+			if err := w.env.Destroy(ctx); err != nil {
+				e.Log.Warn("destroy; the reaper will retry", "run", in.Run, "env", w.env.ID(), "err", err)
+			}
+			return nil
+		})
+		if errors.Is(gone, errStopped) {
+			err = gone
+		}
+	}()
+	if in.From != nil {
+		return w.upgrade(ctx)
+	}
+	return w.verify(ctx)
+}
+
+// work is a lane's attempt while it is being done.
+type work struct {
+	*Engine
+	in     laneInput
+	number int
+	env    *environment.Environment
+	from   *copyOf // nil for verify
+	to     *copyOf
+	up     bool      // this process has looked at the environment since it started
+	leased time.Time // when the lease was last extended
+}
+
+func (e *Engine) newWork(ctx context.Context, in laneInput, number int) (*work, error) {
+	w := &work{Engine: e, in: in, number: number}
+	var err error
+	if w.to, err = e.products.get(ctx, in.To.Commit); err != nil {
+		return nil, err
+	}
+	launched, from := w.to, in.To
+	if in.From != nil {
+		if w.from, err = e.products.get(ctx, in.From.Commit); err != nil {
+			return nil, err
+		}
+		launched, from = w.from, *in.From
+	}
+	images, err := in.images(from, launched.Product)
+	if err != nil {
+		return nil, err
+	}
+	run, err := e.Ledger.Run(ctx, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	deadline := run.Started.Add(e.Config.Environment.Deadline)
+	w.env, err = e.Site.Plan(ctx, environment.Spec{
+		ID: environment.ID(in.Run, in.Name, strconv.Itoa(number)), Owner: e.Config.Owner, Run: in.Run,
+		Name: fmt.Sprintf("%s, attempt %d", in.Name, number), Product: launched.Product, Commit: from.Commit, Archive: launched.archive,
+		Origin: environment.Origin(in.Origin), Images: images, Deadline: deadline, Lease: e.Now().Add(e.Config.Environment.Lease),
+	})
+	return w, err
+}
+
+func (w *work) step(name string) string { return fmt.Sprintf("attempt %d: %s", w.number, name) }
+
+// stage is the path of one of the lane's stages. Every attempt has its own, for the first one's end
+// is not undone by another.
+func (w *work) stage(name string) string {
+	path := w.in.Name + "/" + name
+	if w.number > 1 {
+		path += fmt.Sprintf(" (attempt %d)", w.number)
+	}
+	return path
+}
+
+// verify launches the run's own commit, tests it, reboots every server and tests again, also after
+// failed tests: two phases tell more than one.
+func (w *work) verify(ctx dbos.Context) error {
+	if err := w.do(ctx, "launched", "launch", w.env.Up()); err != nil {
+		return err
+	}
+	if err := w.takeInventory(ctx, "launched"); err != nil {
+		return err
+	}
+	launched := w.suites(ctx, "launched", w.to, verifier.Smoke, verifier.Build)
+	if launched != nil && verdictOf(launched) != verdict.Failed {
+		return launched
+	}
+	if err := w.do(ctx, "rebooted", "reboot", w.env.Reboot()); err != nil {
+		return err
+	}
+	if err := w.suites(ctx, "rebooted", w.to, verifier.Smoke, verifier.Build); err != nil {
+		return err
+	}
+	return launched
+}
+
+// upgrade launches production's code, smoke-tests it, follows the procedure of the new code, and
+// tests with the suites of the new code.
+func (w *work) upgrade(ctx dbos.Context) error {
+	if err := w.do(ctx, "launched", "launch", w.env.Up()); err != nil {
+		return err
+	}
+	if err := w.suites(ctx, "launched", w.from, verifier.Smoke); err != nil {
+		return err
+	}
+	steps := upgrader.Plan(w.env, environment.Code{Product: w.to.Product, Commit: w.in.To.Commit, Archive: w.to.archive})
+	if err := w.do(ctx, "upgraded", "upgrade", steps); err != nil {
+		return err
+	}
+	if err := w.takeInventory(ctx, "upgraded"); err != nil {
+		return err
+	}
+	return w.suites(ctx, "upgraded", w.to, verifier.Smoke, verifier.Build)
+}
+
+// do does the steps that bring the environment into a phase. Trouble is audited, recorded as a
+// result of that phase, and ends the attempt.
+func (w *work) do(ctx dbos.Context, phase, stage string, steps []environment.Step) error {
+	return w.Engine.stage(ctx, w.in.Run, w.stage(stage), func(note func(string)) error {
+		for _, s := range steps {
+			note(s.Name)
+			_, err := step(ctx, w.Engine, w.in.Run, w.step(stage+": "+s.Name), func(ctx context.Context) (bool, error) {
+				if err := w.adopt(ctx, stage); err != nil {
+					return false, err
+				}
+				return true, s.Do(ctx)
+			})
+			if err == nil {
+				continue
+			}
+			if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
+				return err
+			}
+			return w.trouble(ctx, phase, stage, s.Name, err)
+		}
+		return nil
+	})
+}
+
+// takeInventory records which packages the servers have now.
+func (w *work) takeInventory(ctx dbos.Context, phase string) error {
+	const name = "list packages"
+	_, err := step(ctx, w.Engine, w.in.Run, w.step(phase+": "+name), func(ctx context.Context) (bool, error) {
+		if err := w.adopt(ctx, phase); err != nil {
+			return false, err
+		}
+		for _, s := range w.env.Servers() {
+			session, err := w.env.Session(ctx, s.Name)
+			if err != nil {
+				return false, err
+			}
+			packages, err := environment.Packages(ctx, session, s.Name)
+			if err != nil {
+				return false, err
+			}
+			if err := w.Ledger.RecordInventory(ctx, ledger.Inventory{
+				Run: w.in.Run, Scenario: w.in.Scenario, Origin: w.in.Origin, Server: s.Name, Role: s.Role, Packages: packages,
+			}); err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	if err == nil || errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
+		return err
+	}
+	return w.trouble(ctx, phase, phase, name, err)
+}
+
+// adopt looks at an environment that an earlier process brought up, before the first thing that
+// this process does to it: is it still what was left? While it is being launched nothing is asked,
+// for those steps adopt what they find.
+func (w *work) adopt(ctx context.Context, stage string) error {
+	if err := w.renew(ctx); err != nil {
+		return err
+	}
+	if w.up || stage == "launch" {
+		w.up = true
+		return nil
+	}
+	if audit := w.env.Audit(ctx); !audit.Clean() {
+		return verdict.Errorf(verdict.CloudLost, "", "the environment did not outlive the process that made it: %s", strings.Join(audit.Findings, "; "))
+	}
+	w.up = true
+	return nil
+}
+
+// renew extends the lease while there is work, so that it ends soon after the work does.
+func (w *work) renew(ctx context.Context) error {
+	now, lease := w.Now(), w.Config.Environment.Lease
+	if now.Sub(w.leased) < lease/3 {
+		return nil
+	}
+	w.leased = now
+	return w.env.Extend(ctx, now.Add(lease))
+}
+
+// trouble judges an error of an environment's own step and records it.
+func (w *work) trouble(ctx dbos.Context, phase, stage, name string, err error) error {
+	judged, again := step(ctx, w.Engine, w.in.Run, w.step(stage+": judge "+name), func(ctx context.Context) (ledger.Result, error) {
+		cause := verdict.CauseOf(err)
+		audit := w.env.Audit(ctx)
+		r := w.result(phase, verifier.Smoke, EnvironmentSuite, name)
+		r.Cause, r.Message, r.Outcome = cause, firstLine(err.Error()), ledger.Inconclusive
+		r.Lines = err.Error()
+		if verdict.Judge(cause, audit) == verdict.Failed {
+			r.Outcome = ledger.Failed
+		} else if len(audit.Findings) > 0 {
+			r.Lines += "\naudit: " + strings.Join(audit.Findings, "\naudit: ")
+		}
+		return r, w.Ledger.RecordResults(ctx, r)
+	})
+	if again != nil {
+		return again
+	}
+	v := verdict.Inconclusive
+	if judged.Outcome == ledger.Failed {
+		v = verdict.Failed
+	}
+	return &judgedError{v, name + ": " + err.Error()}
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+func (w *work) result(phase, tier, suite, test string) ledger.Result {
+	return ledger.Result{
+		ResultKey: ledger.ResultKey{
+			Run: w.in.Run, Scenario: w.in.Scenario, Origin: w.in.Origin, Phase: phase, Tier: tier,
+			Suite: suite, Test: test, Attempt: w.number,
+		},
+		Recorded: w.Now(),
+	}
+}
+
+// suites runs the tests of tiers, one durable step each, and ends the attempt if one says that the
+// infrastructure broke. A test that failed is never run again.
+func (w *work) suites(ctx dbos.Context, phase string, code *copyOf, tiers ...string) error {
+	worst := verdict.Passed
+	for _, tier := range tiers {
+		err := w.Engine.stage(ctx, w.in.Run, w.stage(phase+" "+tier), func(note func(string)) error {
+			v, err := w.tier(ctx, phase, tier, code, note)
+			worst = verdict.Worst(worst, v)
+			if err == nil && v != verdict.Passed {
+				err = &judgedError{v, fmt.Sprintf("%s tests %s", tier, v)}
+			}
+			return err
+		})
+		var judged *judgedError
+		if err != nil && !errors.As(err, &judged) {
+			return err
+		}
+		if worst == verdict.Inconclusive {
+			return err
+		}
+	}
+	if worst == verdict.Failed {
+		return &judgedError{worst, phase + ": tests failed"}
+	}
+	return nil
+}
+
+// tested is what one test came to.
+type tested struct {
+	Failed       int `json:"failed"`
+	Inconclusive int `json:"inconclusive"`
+}
+
+func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note func(string)) (verdict.Verdict, error) {
+	v := w.Verifier
+	v.Neighbour = w.in.Neighbour
+	tests, err := v.Plan(code.Product, w.env, tier)
+	if err != nil {
+		return verdict.Failed, err
+	}
+	total := tested{}
+	for i, t := range tests {
+		note(fmt.Sprintf("%d/%d %s on %s", i+1, len(tests), t.Name, t.Server))
+		name := w.step(fmt.Sprintf("%s %s: %s/%s on %s", phase, tier, t.Suite, t.Name, t.Server))
+		out, err := step(ctx, w.Engine, w.in.Run, name, func(ctx context.Context) (tested, error) {
+			if err := w.adopt(ctx, phase); err != nil {
+				return tested{}, err
+			}
+			results := v.Run(ctx, t, w.env)
+			if err := context.Cause(ctx); err != nil {
+				return tested{}, fmt.Errorf("test cut short: %w", err)
+			}
+			out := tested{}
+			for i := range results {
+				key := &results[i].ResultKey
+				key.Run, key.Scenario, key.Origin, key.Phase, key.Attempt = w.in.Run, w.in.Scenario, w.in.Origin, phase, w.number
+				switch results[i].Outcome {
+				case ledger.Failed:
+					out.Failed++
+				case ledger.Inconclusive:
+					out.Inconclusive++
+				}
+			}
+			return out, w.Ledger.RecordResults(ctx, results...)
+		})
+		if err != nil {
+			if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
+				return verdict.Inconclusive, err
+			}
+			return verdict.Inconclusive, w.trouble(ctx, phase, phase, t.Name, err)
+		}
+		total.Failed, total.Inconclusive = total.Failed+out.Failed, total.Inconclusive+out.Inconclusive
+		if out.Inconclusive > 0 {
+			break
+		}
+	}
+	switch {
+	case total.Inconclusive > 0:
+		return verdict.Inconclusive, nil
+	case total.Failed > 0:
+		return verdict.Failed, nil
+	}
+	return verdict.Passed, nil
+}

@@ -1,0 +1,192 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/hallmark-ci/hallmark/imager"
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+// gateOutput is the gate's decision and the image set that it is about.
+type gateOutput struct {
+	Decision Decision        `json:"decision"`
+	Set      ledger.ImageSet `json:"set"`
+}
+
+// recordSets writes down which images belong together: the run's own set and those built for
+// release branches, which stay as long as these are live.
+func (e *Engine) recordSets(ctx context.Context, run ledger.Run, plan runPlan) (ledger.ImageSet, error) {
+	var own ledger.ImageSet
+	for i, s := range append([]source{plan.Own}, plan.Releases...) {
+		if i > 0 && s.Commit == plan.Own.Commit { // a release that was just cut: it is the same set
+			continue
+		}
+		built := slices.ContainsFunc(plan.Builds, func(b imageInput) bool { return b.Commit == s.Commit })
+		if !built {
+			continue
+		}
+		images, err := e.builtImages(ctx, run.ID, s.Commit)
+		if err != nil {
+			return own, err
+		}
+		_, digest, err := Manifest(s.Branch, s.Commit, images)
+		if err != nil {
+			return own, err
+		}
+		set := ledger.ImageSet{ID: setID(run.ID, s, plan), Run: run.ID, Branch: s.Branch, Commit: s.Commit, Images: map[string]string{}, Digest: digest, Created: run.Created}
+		for _, image := range images {
+			set.Images[image.Role] = image.ID
+		}
+		if err := e.Ledger.RecordSet(ctx, set); err != nil {
+			return own, err
+		}
+		if s.Commit == plan.Own.Commit {
+			own = set
+		}
+	}
+	_, err := e.Ledger.UpdateRun(ctx, run.ID, func(r *ledger.Run) { r.Set = own.ID })
+	return own, err
+}
+
+func setID(run string, s source, plan runPlan) string {
+	if s.Commit == plan.Own.Commit {
+		return run
+	}
+	return run + "-" + config.ChannelOf(s.Branch)
+}
+
+// builtImages are the images that a run built of one commit.
+func (e *Engine) builtImages(ctx context.Context, run, commit string) ([]ledger.Image, error) {
+	images, err := e.Ledger.Images(ctx, ledger.ImageFilter{Run: run})
+	return slices.DeleteFunc(images, func(i ledger.Image) bool { return i.Commit != commit }), err
+}
+
+// gate decides, and writes the evidence for a good set.
+func (e *Engine) gate(ctx context.Context, run ledger.Run, plan runPlan, set ledger.ImageSet) (gateOutput, error) {
+	results, err := e.Ledger.Results(ctx, run.ID)
+	if err != nil {
+		return gateOutput{}, err
+	}
+	policy := e.Config.Policy[run.Kind]
+	waivers := Waivers(e.Config)
+	now := e.Now()
+	out := gateOutput{Set: set}
+	out.Decision = Decide(required(policy, plan), Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, waivers, results, now)
+	if out.Decision.Verdict != verdict.Passed {
+		return out, nil
+	}
+	images, err := e.builtImages(ctx, run.ID, run.Commit)
+	if err != nil {
+		return out, err
+	}
+	body, _, err := Manifest(run.Branch, run.Commit, images)
+	if err != nil {
+		return out, err
+	}
+	statement, err := Statement(set, body, run, out.Decision, Latest(results, waivers, now), now)
+	if err != nil {
+		return out, err
+	}
+	return out, e.Ledger.RecordEvidence(ctx, ledger.Evidence{Set: set.ID, Run: run.ID, Statement: statement, Created: now})
+}
+
+// Waivers are the configuration's known failures.
+func Waivers(c config.Config) []Waiver {
+	var waivers []Waiver
+	for _, w := range c.Waivers {
+		waivers = append(waivers, Waiver{Test: w.Test, Ticket: w.Ticket, Expires: w.Expires, Reason: w.Reason})
+	}
+	return waivers
+}
+
+// promote moves the channel to the run's set, if nobody else moved it since the run began, and says
+// which channel that was.
+func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judged gateOutput) (string, error) {
+	_, err := e.Ledger.MoveChannel(ctx, ledger.Move{
+		Channel: plan.Channel, To: judged.Set.ID, Kind: ledger.Promote, Actor: run.Actor, Run: run.ID, Reason: judged.Decision.Summary(),
+	}, plan.Version)
+	if err != nil {
+		return plan.Channel, fmt.Errorf("promote %s to %s: %w; look with `hallmark channels`, then `hallmark promote %s %s`", judged.Set.ID, plan.Channel, err, judged.Set.ID, plan.Channel)
+	}
+	return plan.Channel, nil
+}
+
+// prune removes images that nothing needs any more: no channel, no live release branch, no run at
+// work.
+func (e *Engine) prune(ctx context.Context, concluding string) error {
+	var h imager.Holdings
+	var err error
+	if h.Images, err = e.Ledger.Images(ctx, ledger.ImageFilter{}); err != nil {
+		return err
+	}
+	if h.Sets, err = e.Ledger.Sets(ctx, "", 0); err != nil {
+		return err
+	}
+	if h.Channels, err = e.Ledger.Channels(ctx); err != nil {
+		return err
+	}
+	for _, c := range h.Channels {
+		moves, err := e.Ledger.Moves(ctx, c.Name, 0)
+		if err != nil {
+			return err
+		}
+		h.Moves = append(h.Moves, moves...)
+	}
+	keep, err := e.keep(ctx, concluding)
+	if err != nil {
+		return err
+	}
+	for _, image := range imager.Superseded(h, keep) {
+		if err := e.Cloud.DeleteImage(ctx, cloud.ImageID(image.ProviderID)); err != nil {
+			return fmt.Errorf("image %s: %w", image.ID, err)
+		}
+		if err := e.Ledger.MarkImageDeleted(ctx, image.ID, e.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) keep(ctx context.Context, concluding string) (imager.Keep, error) {
+	keep := imager.Keep{Newest: e.Config.Keep.Candidates}
+	var err error
+	if keep.Branches, err = e.Product.LiveReleases(ctx, e.Config.Product.Releases, e.Config.Product.Retired); err != nil {
+		return keep, err
+	}
+	working, err := e.Ledger.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Working, ledger.Cancelling}})
+	for _, r := range working {
+		if r.ID != concluding {
+			keep.Runs = append(keep.Runs, r.ID)
+		}
+	}
+	return keep, err
+}
+
+// required is the policy's matrix, spelled out for the scenarios of this run.
+func required(policy config.Policy, plan runPlan) []Cell {
+	var cells []Cell
+	for _, r := range policy.Require {
+		scenarios := []string{r.Scenario}
+		if r.Scenario == "upgrade" {
+			scenarios = nil
+			for _, release := range plan.Releases {
+				scenarios = append(scenarios, ScenarioUpgrade(release.Branch))
+			}
+		}
+		for _, scenario := range scenarios {
+			for _, origin := range r.Origins {
+				for _, phase := range r.Phases {
+					for _, tier := range r.Tiers {
+						cells = append(cells, Cell{scenario, origin, phase, tier})
+					}
+				}
+			}
+		}
+	}
+	return cells
+}

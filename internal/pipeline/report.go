@@ -1,0 +1,153 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/product"
+	"github.com/hallmark-ci/hallmark/internal/report"
+)
+
+// Report gathers what is told of a run. It reads the ledger and, for what changed, the repository;
+// a repository that cannot be read leaves that part out.
+func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, error) {
+	l := parts.Ledger
+	d := report.Data{Run: run, Now: parts.Now(), Channel: channelOf(parts.Config, run)}
+	var err error
+	if d.Stages, err = l.Stages(ctx, run.ID); err != nil {
+		return d, err
+	}
+	if d.Attempts, err = l.Results(ctx, run.ID); err != nil {
+		return d, err
+	}
+	at := d.Now
+	if !run.Finished.IsZero() {
+		at = run.Finished
+	}
+	d.Results = Latest(d.Attempts, Waivers(parts.Config), at)
+	var plan runPlan
+	for _, s := range d.Stages {
+		if branch, ok := strings.CutPrefix(s.Path, PlanStage); ok {
+			commit, from, _ := strings.Cut(s.Detail, " ")
+			plan.Releases = append(plan.Releases, source{Branch: branch, Commit: commit, From: from})
+			d.Releases = append(d.Releases, report.Release{Branch: branch, Commit: commit, Source: from})
+		}
+	}
+	policy := parts.Config.Policy[run.Kind]
+	cells := required(policy, plan)
+	for _, c := range cells {
+		d.Required = append(d.Required, report.Place(c))
+	}
+	if slices.ContainsFunc(d.Stages, func(s ledger.Stage) bool { return s.Path == "gate" && s.State == stageDone }) {
+		decision := Decide(cells, Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, Waivers(parts.Config), d.Attempts, at)
+		d.Gate = &report.Gate{Verdict: decision.Verdict, Reasons: decision.Reasons, Counts: decision.Counts}
+	}
+	if d.Branch, err = l.BranchStatus(ctx, run.Branch, run.Kind); err != nil {
+		return d, err
+	}
+	inventories, err := l.Inventories(ctx, run.ID)
+	if err != nil {
+		return d, err
+	}
+	for _, i := range inventories {
+		d.Inventories = append(d.Inventories, report.Inventory{Scenario: i.Scenario, Origin: i.Origin, Server: i.Server, Role: i.Role, Packages: i.Packages})
+	}
+	d.Commits = changes(ctx, parts.Product, d.Branch)
+	return d, images(ctx, l, &d)
+}
+
+// changes are the commits that made the branch what it is: since the run before the present series.
+func changes(ctx context.Context, repository *product.Repository, branch ledger.BranchStatus) []report.Commit {
+	if repository == nil || branch.Before == nil || branch.Since == nil {
+		return nil
+	}
+	log, err := repository.Log(ctx, branch.Before.Commit, branch.Since.Commit, 50)
+	if err != nil {
+		return nil
+	}
+	var commits []report.Commit
+	for _, c := range log {
+		commits = append(commits, report.Commit{ID: c.Commit, Author: c.Author, Subject: c.Subject, At: c.At})
+	}
+	return commits
+}
+
+// images adds the run's image set, the set before it, and the moves and evidence of both.
+func images(ctx context.Context, l *ledger.Ledger, d *report.Data) error {
+	if d.Run.Set == "" {
+		return nil
+	}
+	set, err := l.Set(ctx, d.Run.Set)
+	if err != nil {
+		return err
+	}
+	d.Set = set
+	if d.Images, err = ofSet(ctx, l, set); err != nil {
+		return err
+	}
+	moves, err := l.Moves(ctx, d.Channel, 0)
+	if err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(moves) { // oldest first
+		if m.To != set.ID && m.Run != d.Run.ID {
+			continue
+		}
+		d.Moves = append(d.Moves, m)
+		d.PreviousSet = m.From
+	}
+	if len(d.Moves) == 0 {
+		channel, err := l.Channel(ctx, d.Channel)
+		if err != nil {
+			return err
+		}
+		d.PreviousSet = channel.Set
+	}
+	if d.PreviousSet != "" {
+		previous, err := l.Set(ctx, d.PreviousSet)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return err
+		}
+		if d.Previous, err = ofSet(ctx, l, previous); err != nil {
+			return err
+		}
+	}
+	evidence, err := l.Evidence(ctx, set.ID)
+	if len(evidence) > 0 {
+		d.Evidence = &evidence[0]
+	}
+	return err
+}
+
+func ofSet(ctx context.Context, l *ledger.Ledger, set ledger.ImageSet) ([]ledger.Image, error) {
+	var all []ledger.Image
+	for _, id := range set.Images {
+		image, err := l.Image(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, image)
+	}
+	slices.SortFunc(all, func(a, b ledger.Image) int { return strings.Compare(a.Role, b.Role) })
+	return all, nil
+}
+
+// Checkout gives a folder with the product at the head of a branch.
+func Checkout(ctx context.Context, cfg config.Config, branch string) (dir, commit string, err error) {
+	repository, err := product.Open(ctx, cfg.Product.Repository)
+	if err != nil {
+		return "", "", err
+	}
+	if commit, err = repository.Head(ctx, branch); err != nil {
+		return "", "", err
+	}
+	c, err := newShelf(repository, cfg.ProductsDir()).get(ctx, commit)
+	if err != nil {
+		return "", "", err
+	}
+	return c.Dir, commit, nil
+}

@@ -1,0 +1,150 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+)
+
+// Request is a run that somebody or something asks for.
+type Request struct {
+	Kind    string
+	Branch  string // "" : nightly: the development branch
+	Commit  string // "" : the branch's head
+	Trigger string // hand, or the schedule's name
+	Actor   string
+	Options ledger.RunOptions
+}
+
+// resolve fills in branch and commit.
+func (r *Request) resolve(ctx context.Context, parts Parts) error {
+	switch {
+	case r.Kind != Nightly && r.Kind != Release:
+		return fmt.Errorf("unknown kind of run %q: use %s or %s", r.Kind, Nightly, Release)
+	case r.Branch == "" && r.Kind == Nightly:
+		r.Branch = parts.Config.Product.Development
+	case r.Branch == "":
+		return fmt.Errorf("a release run needs a branch: add --branch, one of those matching %q", parts.Config.Product.Releases)
+	}
+	var err error
+	if r.Commit == "" {
+		r.Commit, err = parts.Product.Head(ctx, r.Branch)
+	}
+	return err
+}
+
+// Preflight fills in what the request leaves open and reads the product's own files at that commit,
+// so that a person's mistake is told before anything is recorded or launched.
+func Preflight(ctx context.Context, parts Parts, r *Request) error {
+	if err := r.resolve(ctx, parts); err != nil {
+		return err
+	}
+	_, err := newShelf(parts.Product, parts.Config.ProductsDir()).get(ctx, r.Commit)
+	return err
+}
+
+// Enqueue records a run to be worked on by whichever process has the engine.
+func Enqueue(ctx context.Context, parts Parts, r Request) (ledger.Run, error) {
+	if err := r.resolve(ctx, parts); err != nil {
+		return ledger.Run{}, err
+	}
+	now := parts.Now()
+	id, err := ledger.RunID(now, r.Kind, rand.Reader)
+	if err != nil {
+		return ledger.Run{}, err
+	}
+	run := ledger.Run{ID: id, Kind: r.Kind, Branch: r.Branch, Commit: r.Commit, Trigger: r.Trigger, Actor: r.Actor, State: ledger.Queued, Options: r.Options, Created: now}
+	return run, parts.Ledger.CreateRun(ctx, run)
+}
+
+// grace is how late the daemon may look at a tick without having missed it.
+const grace = time.Minute
+
+// Tick acts on every schedule that is due: one run, or for a release schedule without a branch one
+// for each live release branch. A tick is claimed first, so it fires once however many look.
+func (e *Engine) Tick(ctx context.Context) error {
+	var all error
+	for _, s := range e.Config.Schedules {
+		if err := e.tickOne(ctx, s); err != nil {
+			all = errors.Join(all, fmt.Errorf("schedule %s: %w", s.Name, err))
+		}
+	}
+	return all
+}
+
+func (e *Engine) tickOne(ctx context.Context, s config.Schedule) error {
+	now := e.Now()
+	memory, err := e.Ledger.Tick(ctx, s.Name)
+	if err != nil {
+		return err
+	}
+	if memory.Last.IsZero() { // a new schedule begins now
+		_, err := e.Ledger.ClaimTick(ctx, s.Name, now)
+		return err
+	}
+	tick, due := s.Due(memory.Last, now, grace)
+	if !due {
+		return nil
+	}
+	mine, err := e.Ledger.ClaimTick(ctx, s.Name, tick)
+	if err != nil || !mine {
+		return err
+	}
+	branches := []string{s.Branch}
+	if s.Kind == Release && s.Branch == "" {
+		if branches, err = e.Product.LiveReleases(ctx, e.Config.Product.Releases, e.Config.Product.Retired); err != nil {
+			return err
+		}
+	}
+	var failed error
+	for _, branch := range branches { // the tick is claimed, so one branch's trouble must not cost the others
+		failed = errors.Join(failed, e.fire(ctx, s, branch, tick))
+	}
+	return failed
+}
+
+func (e *Engine) fire(ctx context.Context, s config.Schedule, branch string, tick time.Time) error {
+	if s.Overlap == "skip" {
+		busy, err := e.Ledger.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Queued, ledger.Working, ledger.Cancelling}})
+		if err != nil {
+			return err
+		}
+		for _, r := range busy {
+			if r.Trigger == s.Name && (branch == "" || r.Branch == branch) {
+				e.Log.Info("tick skipped: its last run still works", "schedule", s.Name, "run", r.ID)
+				return nil
+			}
+		}
+	}
+	run, err := Enqueue(ctx, e.Parts, Request{Kind: s.Kind, Branch: branch, Trigger: s.Name, Actor: "schedule " + s.Name})
+	if err == nil {
+		e.Log.Info("schedule fires", "schedule", s.Name, "tick", tick, "run", run.ID)
+	}
+	return err
+}
+
+// Serve follows the schedules and reaps what outlived its lease, until ctx ends.
+func (e *Engine) Serve(ctx context.Context) {
+	ticks, reaps := time.NewTicker(time.Second), time.NewTicker(time.Minute)
+	defer ticks.Stop()
+	defer reaps.Stop()
+	for {
+		if err := e.Tick(ctx); err != nil && ctx.Err() == nil {
+			e.Log.Error("schedules", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		case <-reaps.C:
+			if _, err := Reap(ctx, e.Parts, false); err != nil && ctx.Err() == nil {
+				e.Log.Error("reap", "err", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/pipeline"
+)
+
+// calendar is a daemon whose clock a test moves by hand and whose runs only check the product: they
+// fail, as soon as let lets them.
+type calendar struct {
+	*daemon
+	hand *clock.Manual
+	gate string // the runs' check waits for this file
+}
+
+func newCalendar(t *testing.T, schedules ...config.Schedule) *calendar {
+	t.Helper()
+	g := newGround(t)
+	c := &calendar{hand: clock.NewManual(time.Date(2026, 11, 23, 2, 30, 0, 0, time.UTC)), gate: filepath.Join(g.dir, "gate")}
+	g.now = c.hand.Now
+	for i := range schedules {
+		s := schedules[i]
+		schedules[i].Default()
+		schedules[i].Name, schedules[i].Kind, schedules[i].Branch, schedules[i].Cron = s.Name, s.Kind, s.Branch, s.Cron
+		if s.Overlap != "" {
+			schedules[i].Overlap = s.Overlap
+		}
+		schedules[i].CatchUp = s.CatchUp
+	}
+	g.cfg.Schedules = schedules
+	slow := fmt.Sprintf("unit-tests: {command: \"until [ -e %s ]; do sleep 0.05; done; false\"}\n", c.gate)
+	for _, branch := range []string{"release/1.0", "main"} {
+		g.git("-C", "product", "checkout", "-q", branch)
+		g.commit("wait", map[string]string{"hallmark.yaml": productFiles()["hallmark.yaml"] + slow})
+	}
+	c.daemon = g.daemon()
+	c.tick()
+	return c
+}
+
+// let ends the runs at work, and all that come.
+func (c *calendar) let() {
+	c.t.Helper()
+	if err := os.WriteFile(c.gate, nil, 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, r := range c.runs() {
+		c.await(r.ID)
+	}
+}
+
+func (c *calendar) tick() {
+	c.t.Helper()
+	if err := c.engine.Tick(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// at moves the clock to a time of this or the next day and ticks twice there.
+func (c *calendar) at(hour, minute int) {
+	c.t.Helper()
+	now := c.hand.Now()
+	then := time.Date(now.Year(), now.Month(), now.Day(), hour, minute, 1, 0, time.UTC)
+	if !then.After(now) {
+		then = then.Add(24 * time.Hour)
+	}
+	c.hand.Advance(then.Sub(now))
+	c.tick()
+	c.tick()
+}
+
+// runs lists all runs, oldest first.
+func (c *calendar) runs() []ledger.Run {
+	c.t.Helper()
+	runs, err := c.parts.Ledger.Runs(c.t.Context(), ledger.RunFilter{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	slices.Reverse(runs)
+	return runs
+}
+
+func (c *calendar) expect(when string, want ...string) {
+	c.t.Helper()
+	var got []string
+	for _, r := range c.runs() {
+		got = append(got, r.Kind+" "+r.Branch)
+		if r.Actor != "schedule "+r.Trigger {
+			c.t.Errorf("actor %q of trigger %q", r.Actor, r.Trigger)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		c.t.Errorf("%s: runs %q, want %q", when, got, want)
+	}
+}
+
+func nightly(overlap string) config.Schedule {
+	return config.Schedule{Name: "night", Kind: pipeline.Nightly, Cron: "0 3 * * *", Overlap: overlap}
+}
+
+func TestScheduleFiresOnce(t *testing.T) {
+	t.Parallel()
+	c := newCalendar(t, nightly(""))
+	c.at(2, 59)
+	c.expect("before its time")
+	c.at(3, 0)
+	c.expect("at its time", "nightly main")
+	c.at(3, 1)
+	c.expect("after its time", "nightly main")
+	c.let()
+	c.at(3, 0)
+	c.expect("the next day", "nightly main", "nightly main")
+	c.let()
+}
+
+func TestScheduleOverlap(t *testing.T) {
+	t.Parallel()
+	for overlap, want := range map[string][]string{"skip": {"nightly main"}, "queue": {"nightly main", "nightly main"}} {
+		t.Run(overlap, func(t *testing.T) {
+			t.Parallel()
+			c := newCalendar(t, nightly(overlap))
+			c.at(3, 0)
+			c.until("the run to begin", func() bool { return c.runs()[0].State == ledger.Working })
+			c.at(3, 0)
+			c.expect("while the first works", want...)
+			if runs := c.runs(); len(runs) == 2 && runs[1].State != ledger.Queued {
+				t.Errorf("the second is %s", runs[1].State)
+			}
+			c.let()
+		})
+	}
+}
+
+func TestScheduleCatchUp(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		late config.CatchUp
+		want []string
+	}{{0, nil}, {config.CatchUp(time.Hour), nil}, {config.CatchUp(6 * time.Hour), []string{"nightly main"}}} {
+		t.Run(time.Duration(c.late).String(), func(t *testing.T) {
+			t.Parallel()
+			s := nightly("")
+			s.CatchUp = c.late
+			cal := newCalendar(t, s)
+			cal.hand.Advance(3 * 24 * time.Hour) // the daemon was down for days: three ticks are missed
+			cal.at(7, 0)
+			cal.expect("after days", c.want...)
+			cal.let()
+		})
+	}
+}
+
+func TestSchedulePaused(t *testing.T) {
+	t.Parallel()
+	c := newCalendar(t, nightly(""))
+	pause := func(paused bool) {
+		if err := c.parts.Ledger.PauseSchedule(t.Context(), "night", paused); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pause(true)
+	c.at(3, 0)
+	c.expect("while it is paused")
+	c.at(4, 0)
+	pause(false)
+	c.at(4, 1)
+	c.expect("after the pause")
+	c.at(3, 0)
+	c.expect("the next day", "nightly main")
+	c.let()
+}
+
+// A release schedule without a branch is for each live one.
+func TestScheduleOfReleases(t *testing.T) {
+	t.Parallel()
+	c := newCalendar(t, config.Schedule{Name: "releases", Kind: pipeline.Release, Cron: "0 4 * * *"})
+	c.git("-C", "product", "branch", "release/0.9", "release/1.0")
+	c.git("-C", "product", "branch", "release/1.1", "main")
+	c.at(4, 0)
+	c.expect("at its time", "release release/0.9", "release release/1.0", "release release/1.1")
+	c.let()
+	for _, r := range c.runs() {
+		if head := c.git("-C", "product", "rev-parse", r.Branch); r.Commit != head {
+			t.Errorf("run of %s is about %s, want %s", r.Branch, r.Commit, head)
+		}
+		if !strings.Contains(r.ID, "-release-") {
+			t.Errorf("run id %s", r.ID)
+		}
+	}
+}

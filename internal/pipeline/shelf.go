@@ -1,0 +1,56 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/hallmark-ci/hallmark/internal/product"
+)
+
+// shelf keeps the product's code by commit: a checkout and the archive that servers get.
+type shelf struct {
+	repository *product.Repository
+	dir        string
+	mu         sync.Mutex
+	loaded     map[string]*copyOf
+}
+
+// copyOf is the product at one commit.
+type copyOf struct {
+	*product.Product
+	archive string
+}
+
+func newShelf(repository *product.Repository, dir string) *shelf {
+	return &shelf{repository: repository, dir: dir, loaded: map[string]*copyOf{}}
+}
+
+// get checks out, archives and loads a commit once; after a crash it takes what is there. An error
+// of the product's own file is a config.Error.
+func (s *shelf) get(ctx context.Context, commit string) (*copyOf, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.loaded[commit]; ok {
+		return c, nil
+	}
+	dir, archive := filepath.Join(s.dir, commit), filepath.Join(s.dir, commit+".tar.gz")
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("keep the product's code: %w", err)
+	}
+	if err := s.repository.Checkout(ctx, commit, dir); err != nil {
+		return nil, fmt.Errorf("check out %s: %w", commit, err)
+	}
+	if err := s.repository.Archive(ctx, commit, archive); err != nil {
+		return nil, fmt.Errorf("archive %s: %w", commit, err)
+	}
+	p, err := product.Load(dir, commit)
+	if err != nil {
+		return nil, err
+	}
+	c := &copyOf{Product: p, archive: archive}
+	s.loaded[commit] = c
+	return c, nil
+}

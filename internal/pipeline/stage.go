@@ -1,0 +1,76 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+// judgedError is trouble whose verdict was reached already, by an audit or by the gate.
+type judgedError struct {
+	verdict verdict.Verdict
+	text    string
+}
+
+func (j *judgedError) Error() string { return j.text }
+
+// verdictOf judges an error for which nothing can be audited any more.
+func verdictOf(err error) verdict.Verdict {
+	var judged *judgedError
+	switch {
+	case err == nil:
+		return verdict.Passed
+	case errors.As(err, &judged):
+		return judged.verdict
+	}
+	return verdict.Judge(verdict.CauseOf(err), verdict.Audit{})
+}
+
+// stage keeps the run's tree up to date around a piece of work. note replaces the line shown beside
+// the stage while it runs. A resumed run keeps the times of what was done before.
+func (e *Engine) stage(ctx context.Context, run, path string, work func(note func(string)) error) error {
+	s := e.recorded(ctx, run, path)
+	doneBefore := s.State == stageDone
+	write := func() {
+		if err := e.Ledger.RecordStage(context.WithoutCancel(ctx), s); err != nil {
+			e.Log.Warn("record stage", "run", run, "stage", path, "err", err)
+		}
+	}
+	note := func(text string) {
+		if !doneBefore {
+			s.Detail = text
+			write()
+		}
+	}
+	note("")
+	err := stopped(ctx, work(note))
+	if doneBefore || errors.Is(err, errStopped) {
+		return err
+	}
+	s.State, s.Finished, s.Detail, s.Verdict = stageDone, e.Now(), "", verdictOf(err)
+	if err != nil {
+		s.Detail = err.Error()
+	}
+	write()
+	return err
+}
+
+const (
+	stageRunning = "running"
+	stageDone    = "done"
+)
+
+// recorded is the stage as the ledger has it, or a new one.
+func (e *Engine) recorded(ctx context.Context, run, path string) ledger.Stage {
+	stages, err := e.Ledger.Stages(ctx, run)
+	if err != nil {
+		e.Log.Warn("read stages", "run", run, "err", err)
+	}
+	if i := slices.IndexFunc(stages, func(s ledger.Stage) bool { return s.Path == path }); i >= 0 {
+		return stages[i]
+	}
+	return ledger.Stage{Run: run, Path: path, State: stageRunning, Started: e.Now()}
+}
