@@ -1,0 +1,7 @@
+# @summary Serves the customers' sites.
+class role::web {
+  include profile::base
+  include profile::sshd
+  include profile::admin
+  include profile::web
+}
