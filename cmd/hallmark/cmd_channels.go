@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/pipeline"
+)
+
+func (c *cli) channels() *cobra.Command {
+	var moves string
+	cmd := &cobra.Command{
+		Use:     "channels",
+		Short:   "What each channel points to, and how it got there",
+		Example: "  hallmark channels\n  hallmark channels --moves production",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, l, err := c.book(cmd)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			if moves != "" {
+				return c.showMoves(cmd.Context(), l, moves)
+			}
+			channels, err := l.Channels(cmd.Context())
+			if err != nil {
+				return err
+			}
+			view, moved := map[string]*ledger.Channel{}, map[string]ledger.Channel{}
+			for _, name := range usualChannels(cfg) {
+				view[name] = nil
+			}
+			for _, ch := range channels {
+				moved[ch.Name], view[ch.Name] = ch, nil
+				if ch.Set != "" {
+					view[ch.Name] = &ch
+				}
+			}
+			var rows [][]string
+			for _, name := range slices.Sorted(maps.Keys(view)) {
+				ch := moved[name]
+				rows = append(rows, []string{name, dash(ch.Set), fmt.Sprint(ch.Version), when(ch.Moved)})
+			}
+			return c.show(view, []string{"channel", "image set", "version", "moved"}, rows)
+		},
+	}
+	cmd.Flags().StringVar(&moves, "moves", "", "show every move of this channel")
+	return cmd
+}
+
+// usualChannels are those that there are before anything was promoted.
+func usualChannels(cfg config.Config) []string {
+	names := []string{pipeline.ProductionChannel}
+	for _, p := range cfg.Policy {
+		if p.Channel != "" && !strings.Contains(p.Channel, "{branch}") {
+			names = append(names, p.Channel)
+		}
+	}
+	return names
+}
+
+// knownChannel refuses a misspelt channel, which would come into being and change nothing for those
+// who launch from the one that was meant. A release branch's own channel is known by its set.
+func knownChannel(ctx context.Context, cfg config.Config, l *ledger.Ledger, name, setID string) error {
+	known := usualChannels(cfg)
+	channels, err := l.Channels(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ch := range channels {
+		known = append(known, ch.Name)
+	}
+	set, err := l.Set(ctx, setID)
+	if err != nil {
+		return immovable(setID, err)
+	}
+	for _, p := range cfg.Policy {
+		if channel := p.ChannelFor(set.Branch); channel != "" {
+			known = append(known, channel)
+		}
+	}
+	slices.Sort(known)
+	if known = slices.Compact(known); !slices.Contains(known, name) {
+		return usage("no channel %q: %s", name, config.Hint(name, known))
+	}
+	return nil
+}
+
+func (c *cli) showMoves(ctx context.Context, l *ledger.Ledger, channel string) error {
+	moves, err := l.Moves(ctx, channel, 0)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, m := range moves {
+		rows = append(rows, []string{when(m.At), m.Kind, dash(m.From), dash(m.To), m.Actor, m.Reason})
+	}
+	return c.show(nonNil(moves), []string{"at", "kind", "from", "to", "actor", "reason"}, rows)
+}
+
+func (c *cli) promote() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "promote SET CHANNEL",
+		Short: "Point a channel to an image set that has its evidence",
+		Long: `Promote moves a channel to an image set: all roles at once, or nothing. The set must have evidence from
+a run that passed its gate. The set of a run has the run's id.`,
+		Example: "  hallmark promote 20261123-0300-release-ab12cd production --reason 'release 1.0.3'",
+		Args:    takes(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.move(cmd, ledger.Move{Channel: args[1], To: args[0], Kind: ledger.Promote, Reason: reason})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who come after")
+	return cmd
+}
+
+func (c *cli) rollback() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:     "rollback CHANNEL",
+		Short:   "Point a channel back to the image set before",
+		Example: "  hallmark rollback production --reason 'slow since this morning'",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, l, err := c.book(cmd)
+			if err != nil {
+				return err
+			}
+			previous, err := l.PreviousSet(cmd.Context(), args[0])
+			l.Close()
+			if errors.Is(err, ledger.ErrNotFound) {
+				return usage("channel %s has no earlier image set to go back to; `hallmark channels --moves %s` shows what it held", args[0], args[0])
+			}
+			if err != nil {
+				return err
+			}
+			return c.move(cmd, ledger.Move{Channel: args[0], To: previous.ID, Kind: ledger.Rollback, Reason: reason})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who come after")
+	return cmd
+}
+
+// move is one compare-and-swap: what is seen is what is changed.
+func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
+	cfg, l, err := c.book(cmd)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := knownChannel(cmd.Context(), cfg, l, m.Channel, m.To); err != nil {
+		return err
+	}
+	before, err := l.Channel(cmd.Context(), m.Channel)
+	if err != nil {
+		return err
+	}
+	m.Actor = actor()
+	after, err := l.MoveChannel(cmd.Context(), m, before.Version)
+	switch {
+	case errors.Is(err, ledger.ErrMoved):
+		return fmt.Errorf("%w: somebody moved %s at this moment; look again with `hallmark channels`", err, m.Channel)
+	case err != nil:
+		return immovable(m.To, err)
+	}
+	if c.format == "json" {
+		return c.json(after)
+	}
+	c.printf("%s: %s → %s (version %d)\n", after.Name, dash(before.Set), after.Set, after.Version)
+	return nil
+}
+
+// immovable says what to do about a set that a channel may not point to.
+func immovable(set string, err error) error {
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return usage("no image set %q: a set has the id of the run that built it, see `hallmark runs list`", set)
+	case errors.Is(err, ledger.ErrUnproven):
+		return usage("%w: only a run that passed its gate proves a set; `hallmark runs show %s` says what is missing", err, set)
+	case errors.Is(err, ledger.ErrRevoked):
+		return usage("%w; promote another", err)
+	}
+	return err
+}
+
+func (c *cli) revoke() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "revoke SET",
+		Short: "Forbid an image set for good; channels that hold it go back",
+		Long: `Revoke forbids an image set: nothing is promoted or rolled back to it any more. Every channel that holds
+it goes back to the set before, or is emptied if there is none.`,
+		Example: "  hallmark revoke 20261123-0300-release-ab12cd --reason 'CVE-2026-1234 in openssl'",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.TrimSpace(reason) == "" {
+				return usage("a set is revoked for good, so those who come after want to know why: add --reason")
+			}
+			_, l, err := c.book(cmd)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			moves, err := l.RevokeSet(cmd.Context(), args[0], actor(), reason)
+			if err != nil {
+				return immovable(args[0], err)
+			}
+			if c.format == "json" {
+				return c.json(nonNil(moves))
+			}
+			c.printf("%s is revoked\n", args[0])
+			for _, m := range moves {
+				c.printf("%s: %s → %s\n", m.Channel, m.From, dash(m.To))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why (required)")
+	return cmd
+}

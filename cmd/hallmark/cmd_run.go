@@ -1,0 +1,140 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/pipeline"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
+)
+
+func (c *cli) run() *cobra.Command {
+	request := pipeline.Request{Trigger: "hand"}
+	var follow, detach bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Build, verify and promote one commit",
+		Long: `Run takes one commit through the whole pipeline. With a daemon on the same state it is handed over to
+the daemon; without one it is worked on right here. It ends with the run's verdict as exit code.`,
+		Example: `  hallmark run --kind nightly --follow
+  hallmark run --kind release --branch release/1.0
+  hallmark run --kind nightly --no-promote`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			request.Actor = actor()
+			return c.startRun(cmd, request, follow, detach)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&request.Kind, "kind", pipeline.Nightly, "nightly or release")
+	flags.StringVar(&request.Branch, "branch", "", "branch (default: the development branch)")
+	flags.StringVar(&request.Commit, "commit", "", "commit (default: the branch's head)")
+	flags.BoolVar(&request.Options.NoPromote, "no-promote", false, "judge, but leave the channel alone")
+	flags.BoolVarP(&follow, "follow", "f", false, "show the live tree of stages")
+	flags.BoolVar(&detach, "detach", false, "hand the run to the daemon and return at once")
+	return cmd
+}
+
+// startRun looks at everything that a person can have got wrong before it records the run.
+func (c *cli) startRun(cmd *cobra.Command, request pipeline.Request, follow, detach bool) error {
+	parts, err := c.open(cmd, enoughRoom)
+	if err != nil {
+		return err
+	}
+	defer parts.Ledger.Close()
+	ctx := cmd.Context()
+	asked := request.Commit
+	if err := pipeline.Preflight(ctx, parts, &request); err != nil {
+		return usageError{inProduct(cmp.Or(asked, request.Branch)+":", err)}
+	}
+	release, mine, err := lock(parts.Config)
+	if err != nil {
+		return err
+	}
+	if mine {
+		defer release()
+		if detach {
+			return usage("--detach needs a daemon on %s: start one with `hallmark serve`, or leave --detach out", parts.Config.StateDir)
+		}
+	}
+	run, err := pipeline.Enqueue(ctx, parts, request)
+	if err != nil {
+		return err
+	}
+	if mine {
+		c.say("run %s: %s of %s at %s\n", run.ID, run.Kind, run.Branch, short(run.Commit))
+		return c.workHere(ctx, parts, run.ID, follow)
+	}
+	c.say("run %s handed over to the daemon: %s of %s at %s\n", run.ID, run.Kind, run.Branch, short(run.Commit))
+	if !detach {
+		return c.await(ctx, parts, run.ID, follow)
+	}
+	if c.format == "json" {
+		return c.json(run)
+	}
+	return nil
+}
+
+// workHere works on runs in this process until the one of this id has ended. An interrupt cancels
+// the run and waits until it has cleaned up; a second one ends the process, and the next resumes.
+func (c *cli) workHere(ctx context.Context, parts pipeline.Parts, id string, follow bool) error {
+	free := context.WithoutCancel(ctx)
+	engine, err := pipeline.Start(free, parts, parts.Config.WorkflowFile())
+	if err != nil {
+		return err
+	}
+	defer engine.Stop(5 * time.Second) //nolint:errcheck // what is left is resumed by the next process
+	stopCancel := context.AfterFunc(ctx, func() {
+		fmt.Fprintf(c.errOut, "cancelling run %s and cleaning up\n", id)
+		if _, err := parts.Ledger.RequestCancel(free, id, actor()); err != nil && !errors.Is(err, ledger.ErrMoved) {
+			fmt.Fprintln(c.errOut, "hallmark:", err)
+		}
+	})
+	defer stopCancel()
+	return c.await(free, parts, id, follow)
+}
+
+// await waits for a run's end, shows it, and gives its verdict.
+func (c *cli) await(ctx context.Context, parts pipeline.Parts, id string, follow bool) error {
+	l := parts.Ledger
+	view := c.follower(follow)
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		run, err := l.Run(ctx, id)
+		if err != nil {
+			return err
+		}
+		stages, err := l.Stages(ctx, id)
+		if err != nil {
+			return err
+		}
+		view.update(timeline(run, stages))
+		if run.State == ledger.Finished || run.State == ledger.Cancelled {
+			return c.ended(ctx, parts, run)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nobody looks any more, but run %s goes on in the daemon: `hallmark runs show %s`, `hallmark runs cancel %s`", id, id, id)
+		case <-tick.C:
+		}
+	}
+}
+
+// ended shows what a run came to and gives its verdict as the command's.
+func (c *cli) ended(ctx context.Context, parts pipeline.Parts, run ledger.Run) error {
+	c.say("\n")
+	if err := c.showRun(ctx, parts, run); err != nil {
+		return err
+	}
+	if run.Verdict == verdict.Passed {
+		return nil
+	}
+	return verdictError{run.Verdict}
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hallmark-ci/hallmark/imager"
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/pipeline"
+	"github.com/hallmark-ci/hallmark/internal/product"
+	"github.com/hallmark-ci/hallmark/verifier"
+)
+
+// settings loads the configuration and makes this installation's name in tags its own, so that two
+// installations on one host never take each other's servers for leftovers.
+func (c *cli) settings(cmd *cobra.Command) (config.Config, error) {
+	cfg, err := config.Load(c.configFile, cmd.Flags())
+	if err != nil {
+		return cfg, err
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return cfg, usage("state-dir: %w; run hallmark as root, or give it a directory of your own by --state-dir", err)
+	}
+	cfg.Owner, err = owner(cfg)
+	return cfg, whoseState(err)
+}
+
+// whoseState says what to do about a state directory that belongs to somebody else.
+func whoseState(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return usage("state-dir: %w; run hallmark as its owner, or give it a directory of your own by --state-dir", err)
+	}
+	return err
+}
+
+// owner is the configured name with a few random letters that the state directory keeps.
+func owner(cfg config.Config) (string, error) {
+	file := filepath.Join(cfg.StateDir, "owner")
+	text, err := os.ReadFile(file)
+	if err == nil {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("name of this installation: %w", err)
+	}
+	random := make([]byte, 3)
+	if _, err := rand.Read(random); err != nil {
+		return "", err
+	}
+	name := cfg.Owner + "-" + hex.EncodeToString(random)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) { // another process was faster
+		return owner(cfg)
+	}
+	if err != nil {
+		return "", fmt.Errorf("name this installation: %w", err)
+	}
+	_, err = f.WriteString(name + "\n")
+	return name, errors.Join(err, f.Close())
+}
+
+// book opens configuration and ledger: all that commands need which only look, or move channels.
+func (c *cli) book(cmd *cobra.Command) (config.Config, *ledger.Ledger, error) {
+	cfg, err := c.settings(cmd)
+	if err != nil {
+		return cfg, nil, err
+	}
+	l, err := ledger.Open(cmd.Context(), cfg.LedgerFile())
+	return cfg, l, whoseState(err)
+}
+
+// reader is what reports need: configuration, ledger, and the repository if it can be read.
+func (c *cli) reader(cmd *cobra.Command) (pipeline.Parts, error) {
+	cfg, l, err := c.book(cmd)
+	if err != nil {
+		return pipeline.Parts{}, err
+	}
+	parts := pipeline.Parts{Config: cfg, Ledger: l, Now: time.Now}
+	if repository, err := product.Open(cmd.Context(), cfg.Product.Repository); err == nil {
+		parts.Product = repository
+	}
+	return parts, nil
+}
+
+// open wires everything that work on servers needs, if the place suits. Close the ledger when done.
+func (c *cli) open(cmd *cobra.Command, suits ...func(context.Context, place) error) (pipeline.Parts, error) {
+	ctx := cmd.Context()
+	cfg, l, err := c.book(cmd)
+	if err != nil {
+		return pipeline.Parts{}, err
+	}
+	parts, err := c.wire(ctx, cfg, l, suits)
+	if err != nil {
+		return parts, errors.Join(err, l.Close())
+	}
+	return parts, nil
+}
+
+func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, suits []func(context.Context, place) error) (pipeline.Parts, error) {
+	log := c.log()
+	place, err := c.place(ctx, cfg)
+	if err != nil {
+		return pipeline.Parts{}, err
+	}
+	for _, suit := range suits {
+		if err := suit(ctx, place); err != nil {
+			return pipeline.Parts{}, err
+		}
+	}
+	slots, err := limit.NewSlots(ctx, limit.Retry(place.cloud, limit.Patience{}, log), cfg.Owner, cfg.Limits.Servers)
+	if err != nil {
+		return pipeline.Parts{}, err
+	}
+	provider := slots.Provider()
+	repository, err := product.Open(ctx, cfg.Product.Repository)
+	if err != nil {
+		return pipeline.Parts{}, usageError{err}
+	}
+	journal, err := imager.NewFileJournal(filepath.Join(cfg.StateDir, "images"))
+	if err != nil {
+		return pipeline.Parts{}, err
+	}
+	probe, err := c.probeFile()
+	if err != nil {
+		return pipeline.Parts{}, err
+	}
+	return pipeline.Parts{
+		Config: cfg, Ledger: l, Cloud: provider, Slots: slots, Product: repository, Journal: journal, Log: log, Now: time.Now,
+		Site: &environment.Site{
+			Provider: provider, Store: l, Dialer: place.dialer, Log: log,
+			Timeouts: environment.Timeouts{Boot: cfg.Timeouts.Boot, Puppet: cfg.Timeouts.Provision},
+		},
+		Verifier: verifier.Verifier{
+			Outside: cfg.Provider.Incus.Cache.Addr(), Probe: probe, Timeout: cfg.Timeouts.Test, Now: time.Now, Host: place.host,
+		},
+		EnsureBase: func(ctx context.Context, out io.Writer) (cloud.Image, error) {
+			return place.base(ctx, provider, false, out)
+		},
+	}, nil
+}
+
+// probeFile is where hallmark-probe is: beside this binary.
+func (c *cli) probeFile() (string, error) {
+	if c.probe != "" {
+		return c.probe, nil
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find hallmark-probe beside this binary: %w", err)
+	}
+	return filepath.Join(filepath.Dir(binary), "hallmark-probe"), nil
+}
+
+// lock makes this process the one that works on runs; it says false if another one does.
+func lock(cfg config.Config) (release func(), ok bool, err error) {
+	f, err := os.OpenFile(cfg.LockFile(), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, false, fmt.Errorf("lock: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, false, f.Close()
+	}
+	if err != nil {
+		return nil, false, errors.Join(fmt.Errorf("lock %s: %w", cfg.LockFile(), err), f.Close())
+	}
+	return func() { _ = f.Close() }, true, nil // closing gives the lock back
+}
+
+// actor is who asks, for the ledger.
+func actor() string {
+	for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
+		if user := os.Getenv(name); user != "" {
+			return user
+		}
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/hallmark-ci/hallmark/internal/base"
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
+	"github.com/hallmark-ci/hallmark/internal/cloud/fault"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus"
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/verifier"
+)
+
+// place is a provider with what differs between providers beside it.
+type place struct {
+	cloud  cloud.Provider
+	dialer environment.Dialer
+	host   verifier.Host // nil: the machine this runs on
+	// base gives the reference base, building it if need be or if fresh.
+	base func(ctx context.Context, p cloud.Provider, fresh bool, out io.Writer) (cloud.Image, error)
+	room func(context.Context) (room, error) // nil: it has no end
+}
+
+// provider opens a place.
+type provider func(context.Context, config.Config, *slog.Logger) (place, error)
+
+// providers is the whole list; a new one is one line here. The simulator is not in it: what only
+// plays servers must promote nothing. Tests of the command line have a list of their own.
+var providers = map[string]provider{
+	"incus": onIncus,
+}
+
+func onIncus(ctx context.Context, cfg config.Config, log *slog.Logger) (place, error) {
+	if os.Geteuid() != 0 {
+		return place{}, usage("Incus and the building of bases need root: run hallmark as root")
+	}
+	i := cfg.Provider.Incus
+	p, err := incus.New(ctx, incus.Config{
+		Socket: i.Socket, Pool: i.Pool, Range: i.Range, CacheAddress: i.Cache.Addr(), CachePort: i.Cache.Port(), Log: log,
+	})
+	if err != nil {
+		return place{}, noIncus(err)
+	}
+	withFaults, err := faults(cfg, p)
+	return place{
+		cloud:  withFaults,
+		dialer: environment.SSH{},
+		base: func(ctx context.Context, p cloud.Provider, fresh bool, out io.Writer) (cloud.Image, error) {
+			sources, err := base.HostSources(base.SourcesFile)
+			if err != nil {
+				return cloud.Image{}, err
+			}
+			recipe, err := base.Debian12(sources)
+			if err != nil {
+				return cloud.Image{}, err
+			}
+			builder := base.Builder{Dir: filepath.Join(cfg.StateDir, "base"), Cache: "http://" + i.Cache.String()}
+			return builder.Ensure(ctx, p, base.Spec{Recipe: recipe, Tags: cloud.Tags{Owner: cfg.Owner}, MaxAge: cfg.Base.MaxAge, Fresh: fresh}, out)
+		},
+		room: func(ctx context.Context) (room, error) {
+			s, err := p.Space(ctx)
+			if err != nil {
+				return room{}, err
+			}
+			if s.Disk != "" {
+				return room{"the disk under storage pool " + s.Pool, s.Free, "make room on the disk of " + s.Disk}, nil
+			}
+			return room{"storage pool " + s.Pool, s.Free, fmt.Sprintf("make the pool bigger: `incus storage set %s size=…`", s.Pool)}, nil
+		},
+	}, err
+}
+
+// noIncus says what to do when Incus is not there, or not as it was set up.
+func noIncus(err error) error {
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &dial):
+		return usage("Incus does not answer (%w): `make host` installs and starts it; provider.incus.socket says where it listens", dial)
+	case cloud.CodeOf(err) == cloud.CodeNotFound:
+		return usage("%w: `make host` makes the storage pool that provider.incus.pool names", err)
+	}
+	return err
+}
+
+// faults puts scripted trouble around a provider: to try, on real servers, how a run takes a refused
+// launch.
+func faults(cfg config.Config, p cloud.Provider) (cloud.Provider, error) {
+	file := cfg.Provider.Faults
+	if file == "" {
+		return p, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage("provider.faults: %w", err)
+	}
+	script, err := fault.Parse(text)
+	if err != nil {
+		return nil, usage("%s: %w", file, err)
+	}
+	return fault.Inject(p, script, clock.Machine{}), nil
+}
