@@ -1,0 +1,71 @@
+# make help says what there is.
+
+GOLANGCI_LINT_VERSION := v2.15.0
+
+# Packages with tests that -short leaves out, most of them on real servers; the longest first.
+LONG := ./cmd/hallmark ./imager ./internal/environment ./internal/cloud/incus ./internal/base ./internal/remote
+
+# The command line's scripts go through whole nights. SQLite, which is C made into Go, makes them some
+# fifty times slower under the race detector; the pipeline's own tests are run with it.
+RACE = $(shell go list ./... 2>/dev/null | grep -v /cmd/hallmark$$)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: host build ## one complete nightly run of the reference product (configs/acme) on this machine
+	configs/demo.sh
+
+.PHONY: test
+test: host build base vet ## all tests with the race detector, also those on real servers (25 minutes on 2 cores)
+	go test -race -short -timeout 20m $(RACE)
+	go test -p 2 -timeout 50m -skip '^$(NIGHT)$$' $(LONG)
+	go test ./cmd/hallmark-probe # goss has a data race of its own, so one test is not for -race
+
+# Not part of `make test` until it has passed from end to end; see the open issue on the main job.
+NIGHT := TestNightlySurvivesEverything
+
+.PHONY: night
+night: host build base ## a whole night on real servers whose daemon is killed four times
+	go test -v -timeout 60m -run '^$(NIGHT)$$' ./cmd/hallmark
+
+.PHONY: check
+check: vet ## quick: formatting, go vet, and the tests that need neither root nor servers
+	go test -short ./...
+
+.PHONY: vet
+vet: go
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "gofmt these files: $$bad" >&2; exit 1; }
+	go vet ./...
+
+.PHONY: lint
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint with the import rules of docs/design.md
+	$< run ./...
+
+# Built here rather than fetched ready-made, with the Go that builds the project.
+bin/golangci-lint-$(GOLANGCI_LINT_VERSION): | go
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv bin/golangci-lint $@
+
+.PHONY: bench
+bench: base ## image builds and environments against the same work by hand, idle memory: as ratios
+	go test -p 1 -run '^$$' -bench 'IdleDaemon|Image|Environment' -benchtime 1x -timeout 90m ./cmd/hallmark ./imager ./internal/environment
+
+.PHONY: build
+build: go ## bin/hallmark and bin/hallmark-probe
+	go build -o bin/hallmark ./cmd/hallmark
+	CGO_ENABLED=0 go build -ldflags '-s -w' -o bin/hallmark-probe ./cmd/hallmark-probe
+
+# Tests on real servers launch them from the reference base.
+.PHONY: base
+base: host build ## a reference base in Incus, unless there is one that is fresh enough
+	bin/hallmark --state-dir .state/host --product-repository . base build
+
+.PHONY: host
+host: ## make this machine a host: Incus, its storage pool, the package cache (Debian 12, root)
+	configs/host/setup.sh
+
+.PHONY: go
+go:
+	@command -v go >/dev/null || { echo 'Go is not installed; go.mod says which version is needed' >&2; exit 1; }
