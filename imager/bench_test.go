@@ -15,6 +15,7 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 )
 
@@ -82,7 +83,7 @@ func benchBuild(b *testing.B, spec Spec, deps Deps, round string) (time.Duration
 	}
 	var steps []string
 	for _, s := range result.Steps {
-		if !strings.Contains(s.Step, subStep) && s.Took >= 50*time.Millisecond {
+		if !strings.Contains(s.Step, ledger.TimingPart) && s.Took >= 50*time.Millisecond {
 			steps = append(steps, fmt.Sprintf("%s %.1f", s.Step, s.Took.Seconds()))
 		}
 	}

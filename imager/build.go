@@ -146,11 +146,11 @@ func (b *build) entry() (ledger.Image, error) {
 	timings := make(map[string]string, len(took)+1)
 	for step, d := range took {
 		timings[step] = d.Round(time.Millisecond).String()
-		if !strings.Contains(step, subStep) {
+		if !strings.Contains(step, ledger.TimingPart) {
 			total += d
 		}
 	}
-	timings["total"] = total.Round(time.Millisecond).String()
+	timings[ledger.TimingTotal] = total.Round(time.Millisecond).String()
 	return ledger.Image{
 		ID:           b.spec.Name(),
 		Run:          b.spec.Run,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -107,15 +108,12 @@ func (b *build) explain(ctx context.Context, step string, err error) error {
 	return fmt.Errorf("image %s, %s: %w", b.spec.Name(), step, err)
 }
 
-// subStep stands between a step and one of its parts in the name of a timing.
-const subStep = ": "
-
 // each does a list of steps of an environment and times every one of them.
 func (b *build) each(ctx context.Context, of string, list []environment.Step) error {
 	for _, s := range list {
 		start := b.deps.Clock.Now()
 		err := s.Do(ctx)
-		b.steps = append(b.steps, Timing{of + subStep + s.Name, b.deps.Clock.Now().Sub(start)})
+		b.steps = append(b.steps, Timing{of + ledger.TimingPart + s.Name, b.deps.Clock.Now().Sub(start)})
 		if err != nil {
 			return err // it names its step
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -185,10 +186,13 @@ func lock(cfg config.Config) (release func(), ok bool, err error) {
 
 // actor is who asks, for the ledger.
 func actor() string {
-	for _, name := range []string{"SUDO_USER", "USER", "LOGNAME"} {
-		if user := os.Getenv(name); user != "" {
-			return user
+	for _, variable := range []string{"SUDO_USER", "USER", "LOGNAME"} {
+		if name := os.Getenv(variable); name != "" {
+			return name
 		}
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
 	}
 	return fmt.Sprintf("uid %d", os.Getuid())
 }

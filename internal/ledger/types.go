@@ -107,10 +107,17 @@ type Image struct {
 	SizeBytes    int64             `json:"size_bytes"`
 	Packages     map[string]string `json:"packages"`      // name → version
 	PuppetReport string            `json:"puppet_report"` // JSON of puppet.Report
-	Timings      map[string]string `json:"timings"`       // step → duration
+	Timings      map[string]string `json:"timings"`       // step → duration; see TimingTotal and TimingPart
 	Created      time.Time         `json:"created"`
 	Deleted      time.Time         `json:"deleted"` // zero: still there
 }
+
+// Names in Image.Timings that are not steps of their own: the sum of all steps, and what stands between
+// a step and a part of it ("launch: network").
+const (
+	TimingTotal = "total"
+	TimingPart  = ": "
+)
 
 // ImageSet is all roles' images of one run: promoted together or not at all.
 type ImageSet struct {

@@ -20,13 +20,13 @@ type Image struct {
 	Base     string            `json:"base"`
 	Bytes    int64             `json:"size_bytes"`
 	Packages int               `json:"packages"`
-	Total    Duration          `json:"total_ns"` // of its timings
-	Timings  []Timing          `json:"timings"`
+	Total    Duration          `json:"total_ns"`
+	Timings  []Timing          `json:"timings"`           // the longest first
 	Puppet   map[string]int    `json:"puppet,omitempty"`  // Puppet's resource totals
 	Slowest  []puppet.Resource `json:"slowest,omitempty"` // the longest first
 }
 
-// Timing is one step of a build, the longest first.
+// Timing is one step of a build.
 type Timing struct {
 	Step string   `json:"step"`
 	Took Duration `json:"took_ns"`
@@ -41,8 +41,12 @@ func newImages(images []ledger.Image) []Image {
 			if err != nil {
 				continue // a record of another version: its other fields still tell
 			}
-			image.Timings = append(image.Timings, Timing{step, Duration(took)})
-			image.Total += Duration(took)
+			switch {
+			case step == ledger.TimingTotal:
+				image.Total = Duration(took)
+			case !strings.Contains(step, ledger.TimingPart):
+				image.Timings = append(image.Timings, Timing{step, Duration(took)})
+			}
 		}
 		slices.SortFunc(image.Timings, func(a, b Timing) int {
 			return cmp.Or(cmp.Compare(b.Took, a.Took), cmp.Compare(a.Step, b.Step))
