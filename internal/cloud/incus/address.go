@@ -34,8 +34,10 @@ func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, br
 		}
 		gateway := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
 		config["ipv4.address"] = gateway.String()
-		err = c.CreateNetwork(api.NetworksPost{
-			Name: bridge, Type: "bridge", NetworkPut: api.NetworkPut{Config: config, Description: config[tagNetwork]},
+		err = undisturbed(ctx, func() error {
+			return c.CreateNetwork(api.NetworksPost{
+				Name: bridge, Type: "bridge", NetworkPut: api.NetworkPut{Config: config, Description: config[tagNetwork]},
+			})
 		})
 		if err != nil && classify(err) == cloud.CodeConflict {
 			return nil // another process was faster, for this very network
@@ -51,7 +53,7 @@ func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, br
 			return nil
 		}
 		p.cfg.Log.Warn("the range was taken at the same time; trying another", "bridge", bridge, "range", subnet)
-		if err := c.DeleteNetwork(bridge); err != nil && !absent(err) {
+		if err := deleteBridge(ctx, c, bridge); err != nil {
 			return err
 		}
 	}

@@ -97,5 +97,12 @@ func busy(err error) bool {
 		strings.Contains(err.Error(), "matching non-reusable operation"))
 }
 
+// disturbed reports whether a bridge could not be set up or taken down because an interface of
+// somebody else's went away at that moment.
+func disturbed(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "delete bridge children interfaces") &&
+		strings.Contains(err.Error(), "does not exist")
+}
+
 // stale reports whether somebody else changed what we read and wanted to write.
 func stale(err error) bool { return api.StatusErrorCheck(err, http.StatusPreconditionFailed) }

@@ -167,15 +167,25 @@ func changeACL(c client.InstanceServer, network string, change func(*api.Network
 	}
 }
 
+// ensureBridge finds a bridge or makes it. Twice, if need be: the first may have been somebody's who
+// never completed it.
 func (p *Provider) ensureBridge(ctx context.Context, c client.InstanceServer, spec cloud.NetworkSpec, tags map[string]string) (*api.Network, error) {
 	bridge := bridgeName(spec.Name)
-	found, err := awaitBridge(ctx, c, bridge)
-	if err == nil {
-		return found, nil
+	for try := 1; ; try++ {
+		found, err := awaitBridge(ctx, c, bridge)
+		if err == nil {
+			return found, nil
+		}
+		if absent(err) && try <= 2 {
+			err = p.createBridge(ctx, c, bridge, bridgeConfig(spec, bridge, tags))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+		}
 	}
-	if !absent(err) {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
-	}
+}
+
+func bridgeConfig(spec cloud.NetworkSpec, bridge string, tags map[string]string) api.ConfigMap {
 	config := api.ConfigMap{
 		"ipv4.nat":     strconv.FormatBool(len(spec.Egress) > 0),
 		"ipv6.address": "none",
@@ -192,14 +202,7 @@ func (p *Provider) ensureBridge(ctx context.Context, c client.InstanceServer, sp
 	for k, v := range tags {
 		config[k] = v
 	}
-	if err := p.createBridge(ctx, c, bridge, config); err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
-	}
-	found, err = awaitBridge(ctx, c, bridge)
-	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
-	}
-	return found, nil
+	return config
 }
 
 // awaitBridge gives a bridge that is complete; CodeNotFound if there is none. One that somebody is
@@ -215,10 +218,33 @@ func awaitBridge(ctx context.Context, c client.InstanceServer, bridge string) (*
 			return nil, err
 		}
 	}
-	if err := c.DeleteNetwork(bridge); err != nil {
+	if err := deleteBridge(ctx, c, bridge); err != nil {
 		return nil, err
 	}
 	return nil, &cloud.Error{Call: "find bridge " + bridge, Code: cloud.CodeNotFound, Err: errors.New("it was never completed")}
+}
+
+func deleteBridge(ctx context.Context, c client.InstanceServer, bridge string) error {
+	err := undisturbed(ctx, func() error { return c.DeleteNetwork(bridge) })
+	if absent(err) {
+		return nil
+	}
+	return err
+}
+
+// undisturbed sets up or takes down a bridge, again and again while interfaces of others disturb it:
+// Incus 6.0 then walks all interfaces of the host and gives up, with nothing changed, if one of them
+// goes away meanwhile, as those of servers that stop do.
+func undisturbed(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if !disturbed(err) {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // AllowAdmin replaces the ingress rules: tcp/22 to each address, from the host's own end of the
@@ -275,7 +301,7 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 		}
 	}
 	bridge := bridgeName(string(id))
-	if err := c.DeleteNetwork(bridge); err != nil && !absent(err) {
+	if err := deleteBridge(ctx, c, bridge); err != nil {
 		return fail(call, err)
 	}
 	if err := c.DeleteNetworkACL(bridge); err != nil && !absent(err) {

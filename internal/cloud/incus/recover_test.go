@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +63,39 @@ func TestHalfNetwork(t *testing.T) {
 				t.Errorf("left over: %+v, %v", owned, err)
 			}
 		})
+	}
+}
+
+// TestPassingInterfaces: interfaces of others that come and go disturb nobody.
+func TestPassingInterfaces(t *testing.T) {
+	t.Parallel()
+	p, me := provider(t), owner(t)
+	t.Cleanup(func() { clear(t, p, me) })
+	done := make(chan struct{})
+	var passing sync.WaitGroup
+	for i := range 4 {
+		passing.Go(func() {
+			link := fmt.Sprintf("hallmarktest%d", i)
+			for {
+				if out, err := exec.Command("ip", "link", "add", link, "type", "veth").CombinedOutput(); err != nil {
+					t.Errorf("add %s: %s", link, out)
+				}
+				if out, err := exec.Command("ip", "link", "delete", link).CombinedOutput(); err != nil {
+					t.Errorf("delete %s: %s", link, out)
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	defer passing.Wait()
+	defer close(done)
+	for i := range 3 {
+		n := network(t, p, cloud.NetworkSpec{Name: fmt.Sprintf("%s-pass%d", me, i), Tags: cloud.Tags{Owner: me}})
+		must(t, p.DeleteNetwork(t.Context(), n.ID))
 	}
 }
 
