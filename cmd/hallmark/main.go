@@ -25,6 +25,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	c := &cli{out: os.Stdout, errOut: os.Stderr, providers: providers}
 	code := c.execute(ctx, os.Args[1:])
 	stop()

@@ -210,6 +210,9 @@ func (c *checker) run(ctx context.Context, timeout time.Duration, name string, a
 		return nil, "", ctx.Err()
 	case limited.Err() != nil:
 		return kept.text, fmt.Sprintf("did not end within %s", timeout), nil
+	case errors.As(err, &exit) && !exit.Exited():
+		// Not by us: the machine ran out of memory, or is shutting down. It says nothing about the product.
+		return nil, "", fmt.Errorf("%s was ended by another: %w", name, err)
 	case errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay):
 		return kept.text, fmt.Sprintf("failed with %v", err), nil
 	case errors.Is(err, exec.ErrNotFound):

@@ -49,8 +49,13 @@ func (r *Repository) wrong(key, problem, remedy string) error {
 // gitError is a git command that said no.
 type gitError struct {
 	command string
+	exit    int
 	said    string
 }
+
+// missing is git's exit code for an object that --quiet only asked for; what is wrong with the
+// repository itself has others.
+const missing = 1
 
 func (e *gitError) Error() string { return "git " + e.command + ": " + e.said }
 
@@ -85,8 +90,10 @@ func gitFailed(ctx context.Context, args []string, said string, err error) error
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("git %s: %w", args[0], ctx.Err())
+	case errors.As(err, &exit) && exit.Exited():
+		return &gitError{command: args[0], exit: exit.ExitCode(), said: strings.TrimSpace(said)}
 	case errors.As(err, &exit):
-		return &gitError{command: args[0], said: strings.TrimSpace(said)}
+		return fmt.Errorf("git %s was ended by another: %w", args[0], err)
 	}
 	return fmt.Errorf("run git (is it installed?): %w", err)
 }
@@ -121,7 +128,7 @@ func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
 // Commit gives the full id of a commit that is named by a branch, a tag or an abbreviated id.
 func (r *Repository) Commit(ctx context.Context, name string) (string, error) {
 	commit, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", name+"^{commit}")
-	if failed := (*gitError)(nil); errors.As(err, &failed) {
+	if failed := (*gitError)(nil); errors.As(err, &failed) && failed.exit == missing {
 		return "", r.wrong("commit "+name, "does not exist", "give a branch, a tag or a commit's id")
 	}
 	return commit, err
