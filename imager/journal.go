@@ -22,8 +22,8 @@ type Description struct {
 
 // Entry is what a journal knows of one bench, and so of the image that is captured from it.
 type Entry struct {
-	// Sealed says that the server is ready to be captured. Until then, an entry says that sealing
-	// began: nobody gets into that server any more, and it is of no use.
+	// Sealed says that the server is sealed and down, ready to be captured. Until then, an entry says
+	// that sealing began: nobody gets into that server any more, and it is of no use.
 	Sealed      bool        `json:"sealed"`
 	Description Description `json:"description"`
 }

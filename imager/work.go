@@ -123,4 +123,10 @@ func describe(ctx context.Context, b *build) error {
 	return nil
 }
 
-func stop(ctx context.Context, b *build) error { return b.bench.Stop(ctx) }
+// stop shuts the sealed server down; from then on it is ready to be captured, by whatever process.
+func stop(ctx context.Context, b *build) error {
+	if err := b.bench.Stop(ctx); err != nil {
+		return err
+	}
+	return b.deps.Journal.Save(ctx, b.benchID, Entry{Sealed: true, Description: b.description})
+}
