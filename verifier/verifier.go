@@ -4,8 +4,10 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/environment"
@@ -51,6 +53,10 @@ type Verifier struct {
 	Outside   netip.Addr // an address of this host that no environment may reach, but for the package cache on it
 	Neighbour string     // address:port in another environment, alive and reached from this host
 	Host      Host       // nil: the machine this runs on; servers that are played have one of their own
+
+	// Failing is told of failures before the audit, which takes long and may take them back: so they
+	// are not forgotten if the process dies meanwhile. Nil: nobody is told.
+	Failing func(ctx context.Context, results []ledger.Result)
 }
 
 // Check says, before anything is launched, whether a product has tests of a tier at all.
@@ -90,19 +96,13 @@ func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result
 		err = verdict.Errorf(verdict.TestBroken, t.Server, "%s of suite %s checked nothing", t.Name, t.Suite)
 	}
 	if err != nil {
+		message, rest, _ := strings.Cut(err.Error(), "\n")
 		results = append(results, ledger.Result{
 			ResultKey: ledger.ResultKey{Test: t.Name},
-			Outcome:   ledger.Failed, Cause: verdict.CauseOf(err), Message: err.Error(),
+			Outcome:   ledger.Failed, Cause: verdict.CauseOf(err), Message: message, Lines: rest,
 		})
 	}
-	suspicious := false
-	for _, r := range results {
-		suspicious = suspicious || r.Outcome == ledger.Failed
-	}
-	var audit verdict.Audit
-	if suspicious {
-		audit = place.Audit(ctx)
-	}
+	var failing []ledger.Result
 	spent := v.Now().Sub(started)
 	for i := range results {
 		r := &results[i]
@@ -111,7 +111,20 @@ func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result
 			r.Duration = spent / time.Duration(len(results))
 		}
 		if r.Outcome == ledger.Failed {
-			judge(r, audit)
+			r.Cause = cmp.Or(r.Cause, verdict.TestFailed)
+			failing = append(failing, *r)
+		}
+	}
+	if len(failing) == 0 {
+		return results
+	}
+	if v.Failing != nil && ctx.Err() == nil { // a failure after the end of ctx is the end's
+		v.Failing(ctx, failing)
+	}
+	audit := place.Audit(ctx)
+	for i := range results {
+		if results[i].Outcome == ledger.Failed {
+			judge(&results[i], audit)
 		}
 	}
 	return results
@@ -119,9 +132,6 @@ func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result
 
 // judge lets a failure stand, or takes it back if the product is not to blame.
 func judge(r *ledger.Result, audit verdict.Audit) {
-	if r.Cause == verdict.None {
-		r.Cause = verdict.TestFailed
-	}
 	if verdict.Judge(r.Cause, audit) == verdict.Failed {
 		return
 	}

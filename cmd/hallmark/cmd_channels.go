@@ -189,6 +189,8 @@ func immovable(set string, err error) error {
 		return usage("%w: only a run that passed its gate proves a set; `hallmark runs show %s` says what is missing", err, set)
 	case errors.Is(err, ledger.ErrRevoked):
 		return usage("%w; promote another", err)
+	case errors.Is(err, ledger.ErrRetired):
+		return usage("%w: newer sets superseded it; build its commit again with `hallmark run --commit`", err)
 	}
 	return err
 }

@@ -208,6 +208,13 @@ func (e *Environment) over() bool {
 	return e.state == ledger.Destroying || e.state == ledger.Destroyed
 }
 
+// Destroyed reports whether nothing of it is left.
+func (e *Environment) Destroyed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.state == ledger.Destroyed
+}
+
 // Pauses of a poll: short at first, for most things happen soon, and never long.
 const (
 	firstPause = 50 * time.Millisecond

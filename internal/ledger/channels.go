@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -52,8 +53,9 @@ func (l *Ledger) Channels(ctx context.Context) ([]Channel, error) {
 //
 // A promotion by a run (Kind Promote, Run not empty) happens once: repeated, it gives the channel
 // as it is and moves nothing, even if others have moved it on since. So a promotion by hand leaves
-// Run empty. The set must be known (ErrNotFound), not revoked (ErrRevoked), and for a promotion
-// have evidence (ErrUnproven). An empty To empties the channel.
+// Run empty. The set must be known (ErrNotFound), not revoked (ErrRevoked), have all its images
+// (ErrRetired), and for a promotion evidence (ErrUnproven). A run that was cancelled promotes nothing
+// (ErrCancelled). An empty To empties the channel.
 func (l *Ledger) MoveChannel(ctx context.Context, m Move, expected int64) (Channel, error) {
 	var moved Channel
 	err := l.write(ctx, fmt.Sprintf("%s channel %s to %q", m.Kind, m.Channel, m.To), func(tx *sql.Tx) error {
@@ -104,6 +106,9 @@ func movable(ctx context.Context, tx *sql.Tx, m Move) error {
 	if set.Revoked != "" {
 		return fmt.Errorf("image set %s: %w: %s", m.To, ErrRevoked, set.Revoked)
 	}
+	if gone, err := retiredIn(ctx, tx, set); err != nil || gone {
+		return errors.Join(err, fmt.Errorf("image set %s: %w", m.To, ErrRetired))
+	}
 	if m.Kind != Promote {
 		return nil
 	}
@@ -114,7 +119,30 @@ func movable(ctx context.Context, tx *sql.Tx, m Move) error {
 	if n == 0 {
 		return fmt.Errorf("image set %s: %w", m.To, ErrUnproven)
 	}
+	if m.Run == "" {
+		return nil
+	}
+	run, err := runIn(ctx, tx, m.Run)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", m.Run, err)
+	}
+	if run.State == Cancelling || run.State == Cancelled {
+		return ErrCancelled
+	}
 	return nil
+}
+
+// retiredIn reports whether an image of a set was given up.
+func retiredIn(ctx context.Context, q querier, set ImageSet) (bool, error) {
+	if len(set.Images) == 0 {
+		return false, nil
+	}
+	var c conditions
+	c.add("deleted <>", "")
+	in(&c, "id", slices.Collect(maps.Values(set.Images)))
+	var n int
+	err := q.QueryRowContext(ctx, `SELECT COUNT(*) FROM images`+c.sql, c.args...).Scan(&n)
+	return n > 0, err
 }
 
 // move writes the channel and its move; the caller has checked that it may.
@@ -162,7 +190,7 @@ func movesIn(ctx context.Context, q querier, channel string, limit int) ([]Move,
 }
 
 // PreviousSet gives the set to which a rollback of the channel would go: the one promoted before
-// the current one and not revoked since. ErrNotFound if there is none.
+// the current one, not revoked since and with all its images. ErrNotFound if there is none.
 func (l *Ledger) PreviousSet(ctx context.Context, channel string) (ImageSet, error) {
 	set, err := previousIn(ctx, l.db, channel)
 	if err != nil {
@@ -189,7 +217,11 @@ func previousIn(ctx context.Context, q querier, channel string) (ImageSet, error
 		if err != nil {
 			return ImageSet{}, err
 		}
-		if set.Revoked == "" {
+		gone, err := retiredIn(ctx, q, set)
+		if err != nil {
+			return ImageSet{}, err
+		}
+		if set.Revoked == "" && !gone {
 			return set, nil
 		}
 	}

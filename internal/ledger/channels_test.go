@@ -152,3 +152,41 @@ func TestSetNeverChanges(t *testing.T) {
 		t.Errorf("evidence is %q", e)
 	}
 }
+
+// An image that was given up takes its set with it; one that a channel holds cannot be given up.
+func TestRetiredImages(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b", "c")
+	for i, id := range []string{"a", "b", "c"} {
+		get[Channel](t)(l.MoveChannel(ctx, promote(id), int64(i)))
+	}
+	wantError(t, l.RetireImage(ctx, "run-c-web", noon), ErrHeld)
+	must(t, l.RetireImage(ctx, "run-b-web", noon))
+	if set := get[ImageSet](t)(l.PreviousSet(ctx, "development")); set.ID != "a" {
+		t.Errorf("a rollback goes to %s", set.ID)
+	}
+	byHand := promote("b")
+	byHand.Run = ""
+	_, err := l.MoveChannel(ctx, byHand, 3)
+	wantError(t, err, ErrRetired)
+	must(t, l.RetireImage(ctx, "run-a-web", noon))
+	_, err = l.PreviousSet(ctx, "development")
+	wantError(t, err, ErrNotFound)
+}
+
+func TestACancelledRunPromotesNothing(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a")
+	get[Run](t)(l.Claim(ctx, "run-a"))
+	get[Run](t)(l.RequestCancel(ctx, "run-a", "ada"))
+	_, err := l.MoveChannel(ctx, promote("a"), 0)
+	wantError(t, err, ErrCancelled)
+	if c := get[Channel](t)(l.Channel(ctx, "development")); c.Set != "" {
+		t.Errorf("channel is %+v", c)
+	}
+	byHand := promote("a")
+	byHand.Run = ""
+	get[Channel](t)(l.MoveChannel(ctx, byHand, 0)) // a person may
+}

@@ -74,14 +74,26 @@ func (l *Ledger) Images(ctx context.Context, f ImageFilter) ([]Image, error) {
 	return images, nil
 }
 
-// MarkImageDeleted records that the provider no longer has an image; what is known of it stays.
-// Marking it again keeps the first time.
-func (l *Ledger) MarkImageDeleted(ctx context.Context, id string, at time.Time) error {
-	return l.write(ctx, "mark image "+id+" deleted", func(tx *sql.Tx) error {
+// RetireImage gives an image up: from now on no channel can be moved to a set that needs it, so it may
+// be removed at its provider. ErrHeld says that a channel holds it. What is known of it stays; retiring
+// it again keeps the first time.
+func (l *Ledger) RetireImage(ctx context.Context, id string, at time.Time) error {
+	return l.write(ctx, "retire image "+id, func(tx *sql.Tx) error {
 		if _, err := one(ctx, tx, readImage, `SELECT `+imageColumns+` FROM images WHERE id = $1`+rowLock, id); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE images SET deleted = $1 WHERE id = $2 AND deleted = ''`, stamp(at), id)
+		held, err := many(ctx, tx, readSet, `SELECT `+setColumns+` FROM image_sets WHERE id IN (SELECT set_id FROM channels)`)
+		if err != nil {
+			return err
+		}
+		for _, set := range held {
+			for _, image := range set.Images {
+				if image == id {
+					return ErrHeld
+				}
+			}
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE images SET deleted = $1 WHERE id = $2 AND deleted = ''`, stamp(at), id)
 		return err
 	})
 }

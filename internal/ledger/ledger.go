@@ -21,6 +21,12 @@ var (
 	ErrUnproven = errors.New("no evidence is recorded")
 	// ErrRevoked: the image set was revoked, so no channel may point to it.
 	ErrRevoked = errors.New("revoked")
+	// ErrRetired: images of the set were removed, so there is nothing to launch from it.
+	ErrRetired = errors.New("its images were removed")
+	// ErrHeld: a channel holds the image, so it may not be removed.
+	ErrHeld = errors.New("a channel holds it")
+	// ErrCancelled: the run was cancelled, so it promotes nothing any more.
+	ErrCancelled = errors.New("its run was cancelled")
 )
 
 // Ledger is the open database. It is safe for concurrent use, and several processes may have the

@@ -46,6 +46,33 @@ func TestResultsReplaceByKey(t *testing.T) {
 	}
 }
 
+// A step that a crash repeats may find that a test which failed passes now.
+func TestAFailureIsNotForgotten(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	must(t, l.CreateRun(ctx, Run{ID: "r"}))
+	result := func(outcome Outcome, message string) Result {
+		return Result{ResultKey: ResultKey{Run: "r", Test: "nginx runs"}, Outcome: outcome, Message: message, Lines: "of " + message}
+	}
+	for _, step := range []struct {
+		now  Result
+		want Result
+	}{
+		{result(Failed, "no"), result(Failed, "no")},
+		{result(Passed, ""), Result{Outcome: Flaky, Message: "failed before: no", Lines: "of no"}},
+		{result(Passed, ""), Result{Outcome: Flaky, Message: "failed before: no", Lines: "of no"}},
+		{result(Failed, "again"), result(Failed, "again")},
+		{result(Inconclusive, "lost"), result(Inconclusive, "lost")}, // an audit takes a failure back
+		{result(Passed, "ok"), result(Passed, "ok")},
+	} {
+		must(t, l.RecordResults(ctx, step.now))
+		got := get[[]Result](t)(l.Results(ctx, "r"))
+		if len(got) != 1 || got[0].Outcome != step.want.Outcome || got[0].Message != step.want.Message || got[0].Lines != step.want.Lines {
+			t.Errorf("after %s: %+v, want %+v", step.now.Outcome, got, step.want)
+		}
+	}
+}
+
 func TestResultsAreOneTransaction(t *testing.T) {
 	l := fresh(t)
 	ctx := t.Context()
@@ -85,9 +112,9 @@ func TestImages(t *testing.T) {
 	if got := get[Image](t)(l.Image(ctx, "r-web")); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	must(t, l.MarkImageDeleted(ctx, "r-web", noon.Add(time.Hour)))
-	must(t, l.MarkImageDeleted(ctx, "r-web", noon.Add(2*time.Hour)))
-	wantError(t, l.MarkImageDeleted(ctx, "nobody", noon), ErrNotFound)
+	must(t, l.RetireImage(ctx, "r-web", noon.Add(time.Hour)))
+	must(t, l.RetireImage(ctx, "r-web", noon.Add(2*time.Hour)))
+	wantError(t, l.RetireImage(ctx, "nobody", noon), ErrNotFound)
 	if got := get[[]Image](t)(l.Images(ctx, ImageFilter{Role: "web"})); got != nil {
 		t.Errorf("a deleted image is listed: %+v", got)
 	}

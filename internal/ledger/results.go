@@ -49,7 +49,8 @@ func readResult(row scanner) (r Result, err error) {
 }
 
 // RecordResults writes results in one transaction; a result with a key that is known replaces the
-// old one, so a repeated step records nothing twice. A zero Recorded becomes now.
+// old one, so a repeated step records nothing twice. But a failure is never forgotten: where one stands
+// and the test passes when it is repeated, it was flaky. A zero Recorded becomes now.
 func (l *Ledger) RecordResults(ctx context.Context, results ...Result) error {
 	return l.write(ctx, "record results", func(tx *sql.Tx) error {
 		for _, r := range results {
@@ -58,8 +59,12 @@ func (l *Ledger) RecordResults(ctx context.Context, results ...Result) error {
 			}
 			_, err := tx.ExecContext(ctx, `INSERT INTO results (`+resultColumns+`)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-				ON CONFLICT (`+resultKeyColumns+`) DO UPDATE SET outcome = excluded.outcome, cause = excluded.cause,
-					message = excluded.message, lines = excluded.lines, ticket = excluded.ticket,
+				ON CONFLICT (`+resultKeyColumns+`) DO UPDATE SET
+					outcome = CASE WHEN `+passedAfterFailing+` THEN 'flaky' ELSE excluded.outcome END,
+					message = CASE WHEN NOT (`+passedAfterFailing+`) THEN excluded.message
+						WHEN results.outcome = 'failed' THEN 'failed before: ' || results.message ELSE results.message END,
+					lines = CASE WHEN `+passedAfterFailing+` THEN results.lines ELSE excluded.lines END,
+					cause = excluded.cause, ticket = excluded.ticket,
 					duration_ns = excluded.duration_ns, recorded = excluded.recorded`,
 				r.Run, r.Scenario, r.Origin, r.Phase, r.Tier, r.Suite, r.Test, r.Server, r.Attempt,
 				string(r.Outcome), string(r.Cause), r.Message, r.Lines, r.Ticket, int64(r.Duration), stamp(r.Recorded))
@@ -70,6 +75,8 @@ func (l *Ledger) RecordResults(ctx context.Context, results ...Result) error {
 		return nil
 	})
 }
+
+const passedAfterFailing = `results.outcome IN ('failed', 'flaky') AND excluded.outcome = 'passed'`
 
 // Results gives every result of a run, all attempts, ordered by key.
 func (l *Ledger) Results(ctx context.Context, run string) ([]Result, error) {

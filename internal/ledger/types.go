@@ -109,7 +109,7 @@ type Image struct {
 	PuppetReport string            `json:"puppet_report"` // JSON of puppet.Report
 	Timings      map[string]string `json:"timings"`       // step → duration; see TimingTotal and TimingPart
 	Created      time.Time         `json:"created"`
-	Deleted      time.Time         `json:"deleted"` // zero: still there
+	Deleted      time.Time         `json:"deleted"` // when it was retired; zero: still there
 }
 
 // Names in Image.Timings that are not steps of their own: the sum of all steps, and what stands between

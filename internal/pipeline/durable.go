@@ -22,13 +22,22 @@ func step[R any](ctx dbos.Context, e *Engine, run, name string, fn func(context.
 	r, err := dbos.RunAsStep(ctx, func(ctx context.Context) (R, error) {
 		ctx, release := e.watch(ctx, run)
 		defer release()
-		r, err := fn(ctx)
-		if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
-			err = verdict.Errorf(verdict.Cancelled, "", "%s: %w", name, err)
+		if err := ctx.Err(); err != nil {
+			var nothing R
+			return nothing, cancelled(ctx, name, err)
 		}
-		return r, err
+		r, err := fn(ctx)
+		return r, cancelled(ctx, name, err)
 	}, dbos.WithStepName(name))
 	return r, stopped(ctx, err)
+}
+
+// cancelled says of an error under watch that it came of the run's being cancelled, if it did.
+func cancelled(ctx context.Context, name string, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
+		return verdict.Errorf(verdict.Cancelled, "", "%s: %w", name, err)
+	}
+	return err
 }
 
 // cleanup is a step that a cancelled run still does.

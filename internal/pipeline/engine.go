@@ -218,16 +218,19 @@ func (e *Engine) passOnCancels(ctx context.Context) error {
 	return nil
 }
 
-// watch gives a step's context that ends when its run is cancelled. DBOS does not interrupt a
-// running step, so steps watch for themselves.
+// watch gives a context that ends when its run is cancelled, at once if it was. DBOS does not
+// interrupt a running step, so steps watch for themselves.
 func (e *Engine) watch(ctx context.Context, run string) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.watched[run] == nil {
 		e.watched[run] = map[*context.CancelCauseFunc]struct{}{}
 	}
 	e.watched[run][&cancel] = struct{}{}
+	e.mu.Unlock()
+	if r, err := e.Ledger.Run(ctx, run); err == nil && r.State == ledger.Cancelling {
+		cancel(errCancelled) // between two looks of passOnCancels a step would slip through
+	}
 	return ctx, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()

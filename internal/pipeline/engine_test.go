@@ -3,9 +3,12 @@ package pipeline_test
 import (
 	"context"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -71,15 +74,139 @@ func TestCancelledWhileNobodyWorks(t *testing.T) {
 	if err := book.Close(); err != nil {
 		t.Error(err)
 	}
-	// Whatever it begins before it has seen the request waits for it.
-	g.onCall(func(ctx context.Context, _ *daemon, call cloud.Call) {
-		if call.Verb == cloud.VerbReboot {
-			<-ctx.Done()
-		}
-	})
 	d = g.daemon()
 	if run = d.await(run.ID); run.State != ledger.Cancelled || !strings.Contains(run.Reason, "grace") {
 		t.Errorf("run is %s, %s: %s\n%s", run.State, run.Verdict, run.Reason, d.tree())
+	}
+	if n := g.calls(cloud.VerbReboot); n > 0 {
+		t.Errorf("%d servers were rebooted of a run that was cancelled before", n)
+	}
+	d.unmoved()
+	d.nothingLeft()
+}
+
+// A request to cancel that comes when only gate and promotion are left, which take no time, counts too.
+func TestCancelledAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	g.onCall(func(_ context.Context, d *daemon, call cloud.Call) {
+		// The neighbour goes last, when all servers of both lanes were rebooted.
+		if call.Verb != cloud.VerbDelete || !strings.HasSuffix(call.Subject, benchServer) || g.calls(cloud.VerbReboot) < 6 {
+			return
+		}
+		ctx := context.WithoutCancel(t.Context())
+		runs, err := d.parts.Ledger.Runs(ctx, ledger.RunFilter{})
+		if err == nil {
+			_, err = d.parts.Ledger.RequestCancel(ctx, runs[0].ID, "grace")
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	d, run := g.pass(pipeline.Request{})
+	if run.State != ledger.Cancelled || !strings.Contains(run.Reason, "grace") {
+		t.Errorf("run is %s, %s: %s\n%s", run.State, run.Verdict, run.Reason, d.tree())
+	}
+	d.unmoved()
+	d.nothingLeft()
+}
+
+// A cap that has no room for one environment is said at once, and not waited for.
+func TestTooFewSlots(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	g.cfg.Limits.Servers = 3
+	d, run := g.pass(pipeline.Request{})
+	if run.Verdict != verdict.Inconclusive || !strings.Contains(run.Reason, "limits.servers") {
+		t.Fatalf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
+	}
+	if n := g.calls(cloud.VerbLaunch); n > 0 {
+		t.Errorf("%d launches", n)
+	}
+}
+
+// Good results of a lane that cannot be taken to its end prove nothing.
+func TestCutShort(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	g.cfg.Limits.Lanes = 1
+	m := newMoment()
+	g.answers.Before = func(s environmenttest.Server, q string) {
+		if s.Name == "web-1" && q == "validate build/web" && g.calls(cloud.VerbReboot) == 6 { // both lanes' servers
+			m.stay()
+		}
+	}
+	d := g.daemon()
+	run := d.start(pipeline.Request{})
+	<-m.come
+	d.kill(m)
+	g.cfg.Limits.Servers = 2
+	d = g.daemon()
+	run = d.await(run.ID)
+	if run.Verdict != verdict.Inconclusive || !strings.Contains(run.Reason, "cut short") {
+		t.Errorf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
+	}
+	d.unmoved()
+}
+
+// A process that dies in a second attempt leaves servers; going once more through the first, which is
+// over, must not wait for room beside them.
+func TestResumedIntoASecondAttempt(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	g.cfg.Limits.Servers, g.cfg.Limits.Lanes = 4, 1
+	m := newMoment()
+	lose := sync.OnceFunc(func() { g.lose("web-1") })
+	g.onCall(func(_ context.Context, _ *daemon, call cloud.Call) {
+		if call.Verb == cloud.VerbReboot {
+			lose()
+		}
+	})
+	g.answers.Before = func(s environmenttest.Server, q string) {
+		if s.Name == "web-1" && q == "validate build/web" && g.world.Provisioned("web-1") == 2 {
+			m.stay()
+		}
+	}
+	d := g.daemon()
+	run := d.start(pipeline.Request{})
+	<-m.come
+	d.kill(m)
+	g.onCall(nil)
+	d = g.daemon()
+	if run = d.await(run.ID); run.Verdict != verdict.Passed {
+		t.Errorf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
+	}
+	d.nothingLeft()
+}
+
+// A process dies between a failure and the audit that was to judge it. That the test passes when the
+// next one repeats it does not undo the failure.
+func TestAFailureOutlivesItsProcess(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	m := newMoment()
+	g.answers.Fail("web-1", "port:tcp:80:holds", "nothing listens")
+	var failing atomic.Bool
+	g.answers.Before = func(s environmenttest.Server, q string) {
+		if s.Name == "web-1" && q == "validate build/web" {
+			failing.Store(true)
+		}
+	}
+	g.onCall(func(_ context.Context, _ *daemon, call cloud.Call) {
+		if call.Verb == cloud.VerbServers && failing.Load() {
+			m.stay()
+		}
+	})
+	d := g.daemon()
+	run := d.start(pipeline.Request{})
+	<-m.come
+	d.kill(m)
+	g.onCall(nil)
+	g.answers.Fail("web-1", "port:tcp:80:holds", "")
+	d = g.daemon()
+	run = d.await(run.ID)
+	if run.Verdict != verdict.Failed || !strings.Contains(run.Reason, "flaky") {
+		t.Errorf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
 	}
 	d.unmoved()
 	d.nothingLeft()

@@ -39,6 +39,29 @@ type Budget struct {
 	Flaky  int
 }
 
+// LaneEnd is what a lane came to. One that ended inconclusive was cut short: however good the results
+// that it recorded, others are missing, and nobody else knows that.
+type LaneEnd struct {
+	Scenario, Origin string
+	Verdict          verdict.Verdict
+	Detail           string
+}
+
+// laneEnds reads from a run's stages what each lane came to; one whose end is not recorded had none.
+func laneEnds(plan runPlan, stages []ledger.Stage) []LaneEnd {
+	var ends []LaneEnd
+	for _, lane := range plan.lanes(ledger.Run{}, "") {
+		end := LaneEnd{Scenario: lane.Scenario, Origin: lane.Origin, Detail: "its end is not recorded"}
+		for _, s := range stages {
+			if s.Path == lane.Name && s.State == stageDone {
+				end.Verdict, end.Detail = s.Verdict, s.Detail
+			}
+		}
+		ends = append(ends, end)
+	}
+	return ends
+}
+
 // Decision is what the gate says and why. Reasons are for people, the deciding ones first.
 type Decision struct {
 	Verdict verdict.Verdict `json:"verdict"`
@@ -47,9 +70,10 @@ type Decision struct {
 }
 
 // Decide is the gate: it judges a run's results against what the policy requires. Every required
-// cell needs at least one result, all of them good. A failure anywhere, required or not, is a
-// failure of the run; what was not run or stayed inconclusive blocks only where it is required.
-func Decide(required []Cell, budget Budget, waivers []Waiver, results []ledger.Result, now time.Time) Decision {
+// cell needs a lane that came to its end, and at least one result, all of them good. A failure
+// anywhere, required or not, is a failure of the run; what was not run or stayed inconclusive blocks
+// only where it is required.
+func Decide(required []Cell, budget Budget, waivers []Waiver, ends []LaneEnd, results []ledger.Result, now time.Time) Decision {
 	latest := Latest(results, waivers, now)
 	d := Decision{Verdict: verdict.Passed, Counts: map[string]int{}}
 	cells := map[Cell][]ledger.Result{}
@@ -63,6 +87,11 @@ func Decide(required []Cell, budget Budget, waivers []Waiver, results []ledger.R
 		}
 	}
 	for _, cell := range required {
+		for _, end := range ends {
+			if end.Scenario == cell.Scenario && end.Origin == cell.Origin && end.Verdict == verdict.Inconclusive {
+				open = append(open, fmt.Sprintf("%s: cut short: %s", cell, end.Detail))
+			}
+		}
 		if len(cells[cell]) == 0 {
 			open = append(open, fmt.Sprintf("%s: required, but no result", cell))
 		}

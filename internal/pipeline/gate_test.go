@@ -29,6 +29,7 @@ func TestDecide(t *testing.T) {
 		required []Cell
 		budget   Budget
 		waivers  []Waiver
+		ends     []LaneEnd
 		results  []ledger.Result
 		want     verdict.Verdict
 		reason   string
@@ -47,12 +48,16 @@ func TestDecide(t *testing.T) {
 		{name: "passed after failing is flaky, over budget", required: []Cell{cell}, results: []ledger.Result{result(1, ledger.Failed, "x"), result(2, ledger.Passed, "")}, want: verdict.Failed, reason: "1 tests flaky"},
 		{name: "flaky within budget", required: []Cell{cell}, budget: Budget{Flaky: 1}, results: []ledger.Result{result(1, ledger.Failed, "x"), result(2, ledger.Passed, "")}, want: verdict.Passed},
 		{name: "a failure is not forgotten by a lost retry", required: []Cell{cell}, results: []ledger.Result{result(1, ledger.Failed, "x"), result(2, ledger.Inconclusive, "")}, want: verdict.Failed},
+		{name: "good results of a lane that was cut short", required: []Cell{cell}, ends: []LaneEnd{{Scenario: "verify", Origin: "base", Detail: "no room"}},
+			results: []ledger.Result{result(1, ledger.Passed, "")}, want: verdict.Inconclusive, reason: "cut short: no room"},
+		{name: "another lane was cut short", required: []Cell{cell}, ends: []LaneEnd{{Scenario: "verify", Origin: "prebuilt"}, {Scenario: "verify", Origin: "base", Verdict: verdict.Passed}},
+			results: []ledger.Result{result(1, ledger.Passed, "")}, want: verdict.Passed},
 		{name: "waived within budget", required: []Cell{cell}, budget: Budget{Waived: 1}, waivers: []Waiver{waiver}, results: []ledger.Result{result(1, ledger.Failed, "x")}, want: verdict.Passed},
 		{name: "waived over budget", required: []Cell{cell}, waivers: []Waiver{waiver}, results: []ledger.Result{result(1, ledger.Failed, "x")}, want: verdict.Failed, reason: "1 tests waived"},
 		{name: "an expired waiver", required: []Cell{cell}, budget: Budget{Waived: 1}, waivers: []Waiver{{Test: "nginx runs", Expires: now}}, results: []ledger.Result{result(1, ledger.Failed, "x")}, want: verdict.Failed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			d := Decide(tc.required, tc.budget, tc.waivers, tc.results, now)
+			d := Decide(tc.required, tc.budget, tc.waivers, tc.ends, tc.results, now)
 			if d.Verdict != tc.want {
 				t.Errorf("verdict %v, want %v; reasons %q", d.Verdict, tc.want, d.Reasons)
 			}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
@@ -33,19 +35,22 @@ type laneInput struct {
 
 // lane is the workflow of one lane. What it finds goes to the ledger; its error is errStopped, a
 // cancellation, or trouble of our own. Trouble with the infrastructure gets a fresh environment, as
-// often as the configuration allows.
+// often as the configuration allows. An attempt that could not even be prepared is the last: the next
+// would fare no better, and a resumed run would take its steps for those of the first.
 func (e *Engine) lane(ctx dbos.Context, in laneInput) (string, error) {
-	var last error
 	err := e.stage(ctx, in.Run, in.Name, func(func(string)) error {
-		for attempt := 1; attempt <= e.Config.Limits.Attempts; attempt++ {
-			last = stopped(ctx, e.attempt(ctx, in, attempt))
-			cause := verdict.CauseOf(last)
-			if last == nil || errors.Is(last, errStopped) || verdictOf(last) != verdict.Inconclusive || cause == verdict.Cancelled {
-				return last
+		for number := 1; ; number++ {
+			w, err := e.newWork(ctx, in, number)
+			if err != nil {
+				return stopped(ctx, err)
 			}
-			e.Log.Warn("environment given up", "run", in.Run, "stage", in.Name, "attempt", attempt, "err", last)
+			err = stopped(ctx, w.attempt(ctx))
+			final := errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled || verdictOf(err) != verdict.Inconclusive
+			if final || number >= e.Config.Limits.Attempts {
+				return err
+			}
+			e.Log.Warn("environment given up", "run", in.Run, "stage", in.Name, "attempt", number, "err", err)
 		}
-		return last
 	})
 	if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
 		return "", err
@@ -53,58 +58,22 @@ func (e *Engine) lane(ctx dbos.Context, in laneInput) (string, error) {
 	return verdictOf(err).String(), nil
 }
 
-// attempt takes one fresh environment through the lane and destroys it.
-func (e *Engine) attempt(ctx dbos.Context, in laneInput, number int) (err error) {
-	w, err := e.newWork(ctx, in, number)
-	if err != nil {
-		return err
-	}
-	release, err := e.Slots.Reserve(ctx, w.env.ID(), len(w.env.Servers()))
-	if err != nil {
-		return err
-	}
-	defer release()
-	defer w.env.Close()
-	defer func() {
-		if errors.Is(err, errStopped) {
-			return // the next process goes on with this environment
-		}
-		gone := cleanup(ctx, w.step("destroy"), func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-			defer cancel()
-			if kept, err := e.Ledger.Environment(ctx, w.env.ID()); err == nil && kept.Keep {
-				e.Log.Info("environment kept, as asked", "run", in.Run, "env", w.env.ID(), "lease", kept.Lease)
-				return nil
-			}
-			if err := w.env.Destroy(ctx); err != nil {
-				e.Log.Warn("destroy; the reaper will retry", "run", in.Run, "env", w.env.ID(), "err", err)
-			}
-			return nil
-		})
-		if errors.Is(gone, errStopped) {
-			err = gone
-		}
-	}()
-	if in.From != nil {
-		return w.upgrade(ctx)
-	}
-	return w.verify(ctx)
-}
-
 // work is a lane's attempt while it is being done.
 type work struct {
 	*Engine
-	in     laneInput
-	number int
-	env    *environment.Environment
-	from   *copyOf // nil for verify
-	to     *copyOf
-	up     bool      // this process has looked at the environment since it started
-	leased time.Time // when the lease was last extended
+	in      laneInput
+	number  int
+	env     *environment.Environment
+	from    *copyOf // nil for verify
+	to      *copyOf
+	release func() // gives back the room that was reserved for its servers
+	up      bool   // this process has looked at the environment since it started
 }
 
+// newWork plans the environment of one attempt, or finds it again, and waits until there is room for
+// its servers.
 func (e *Engine) newWork(ctx context.Context, in laneInput, number int) (*work, error) {
-	w := &work{Engine: e, in: in, number: number}
+	w := &work{Engine: e, in: in, number: number, release: func() {}}
 	var err error
 	if w.to, err = e.products.get(ctx, in.To.Commit); err != nil {
 		return nil, err
@@ -130,8 +99,91 @@ func (e *Engine) newWork(ctx context.Context, in laneInput, number int) (*work, 
 		Name: fmt.Sprintf("%s, attempt %d", in.Name, number), Product: launched.Product, Commit: from.Commit, Archive: launched.archive,
 		Origin: environment.Origin(in.Origin), Images: images, Deadline: deadline, Lease: e.Now().Add(e.Config.Environment.Lease),
 	})
-	return w, err
+	if err != nil || w.env.Destroyed() { // an attempt of an earlier process: it needs no room any more
+		return w, err
+	}
+	watched, unwatch := e.watch(ctx, in.Run)
+	defer unwatch()
+	release, err := e.Slots.Reserve(watched, w.env.ID(), len(w.env.Servers()))
+	switch {
+	case err == nil:
+		w.release = release
+	case !errors.Is(context.Cause(watched), errCancelled): // if so, the attempt's first step finds out, and clears away
+		return nil, err
+	}
+	return w, nil
 }
+
+// attempt takes one fresh environment through the lane and destroys it.
+func (w *work) attempt(ctx dbos.Context) (err error) {
+	defer w.release()
+	defer w.env.Close()
+	defer w.keepLease(ctx)()
+	defer func() {
+		if errors.Is(err, errStopped) {
+			return // the next process goes on with this environment
+		}
+		gone := cleanup(ctx, w.step("destroy"), func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+			defer cancel()
+			if kept, err := w.Ledger.Environment(ctx, w.env.ID()); err == nil && kept.Keep {
+				w.Log.Info("environment kept, as asked", "run", w.in.Run, "env", w.env.ID(), "lease", kept.Lease)
+				return nil
+			}
+			if err := w.env.Destroy(ctx); err != nil {
+				w.Log.Warn("destroy; the reaper will retry", "run", w.in.Run, "env", w.env.ID(), "err", err)
+			}
+			return nil
+		})
+		if errors.Is(gone, errStopped) {
+			err = gone
+		}
+	}()
+	if w.in.From != nil {
+		return w.upgrade(ctx)
+	}
+	return w.verify(ctx)
+}
+
+// keepLease extends the lease while this process works on the environment, however long a step takes,
+// so that it ends soon after the work does.
+func (w *work) keepLease(ctx context.Context) (stop func()) {
+	if w.env.Destroyed() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() {
+		lease := w.Config.Environment.Lease
+		var extended time.Time
+		extend := func() {
+			now := w.Now()
+			if now.Sub(extended) < lease/3 {
+				return
+			}
+			if err := w.env.Extend(ctx, now.Add(lease)); err != nil {
+				if ctx.Err() == nil {
+					w.Log.Warn("extend the lease; tried again at once", "run", w.in.Run, "env", w.env.ID(), "err", err)
+				}
+				return
+			}
+			extended = now
+		}
+		extend()
+		every(ctx, look, extend)
+	})
+	return func() {
+		cancel()
+		keeper.Wait()
+	}
+}
+
+// Stages of a lane that change its environment.
+const (
+	stageLaunch  = "launch"
+	stageReboot  = "reboot"
+	stageUpgrade = "upgrade"
+)
 
 func (w *work) step(name string) string { return fmt.Sprintf("attempt %d: %s", w.number, name) }
 
@@ -148,7 +200,7 @@ func (w *work) stage(name string) string {
 // verify launches the run's own commit, tests it, reboots every server and tests again, also after
 // failed tests: two phases tell more than one.
 func (w *work) verify(ctx dbos.Context) error {
-	if err := w.do(ctx, "launched", "launch", w.env.Up()); err != nil {
+	if err := w.do(ctx, "launched", stageLaunch, w.env.Up()); err != nil {
 		return err
 	}
 	if err := w.takeInventory(ctx, "launched"); err != nil {
@@ -158,7 +210,7 @@ func (w *work) verify(ctx dbos.Context) error {
 	if launched != nil && verdictOf(launched) != verdict.Failed {
 		return launched
 	}
-	if err := w.do(ctx, "rebooted", "reboot", w.env.Reboot()); err != nil {
+	if err := w.do(ctx, "rebooted", stageReboot, w.env.Reboot()); err != nil {
 		return err
 	}
 	if err := w.suites(ctx, "rebooted", w.to, verifier.Smoke, verifier.Build); err != nil {
@@ -170,14 +222,14 @@ func (w *work) verify(ctx dbos.Context) error {
 // upgrade launches production's code, smoke-tests it, follows the procedure of the new code, and
 // tests with the suites of the new code.
 func (w *work) upgrade(ctx dbos.Context) error {
-	if err := w.do(ctx, "launched", "launch", w.env.Up()); err != nil {
+	if err := w.do(ctx, "launched", stageLaunch, w.env.Up()); err != nil {
 		return err
 	}
 	if err := w.suites(ctx, "launched", w.from, verifier.Smoke); err != nil {
 		return err
 	}
 	steps := upgrader.Plan(w.env, environment.Code{Product: w.to.Product, Commit: w.in.To.Commit, Archive: w.to.archive})
-	if err := w.do(ctx, "upgraded", "upgrade", steps); err != nil {
+	if err := w.do(ctx, "upgraded", stageUpgrade, steps); err != nil {
 		return err
 	}
 	if err := w.takeInventory(ctx, "upgraded"); err != nil {
@@ -204,7 +256,7 @@ func (w *work) do(ctx dbos.Context, phase, stage string, steps []environment.Ste
 			if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
 				return err
 			}
-			return w.trouble(ctx, phase, stage, s.Name, err)
+			return w.trouble(ctx, phase, verifier.Smoke, stage, s.Name, err)
 		}
 		return nil
 	})
@@ -237,17 +289,14 @@ func (w *work) takeInventory(ctx dbos.Context, phase string) error {
 	if err == nil || errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
 		return err
 	}
-	return w.trouble(ctx, phase, phase, name, err)
+	return w.trouble(ctx, phase, verifier.Smoke, phase, name, err)
 }
 
 // adopt looks at an environment that an earlier process brought up, before the first thing that
-// this process does to it: is it still what was left? While it is being launched nothing is asked,
-// for those steps adopt what they find.
+// this process does to it: is it still what was left? While it is being launched or rebooted nothing
+// is asked: then servers may be down, and those steps adopt what they find.
 func (w *work) adopt(ctx context.Context, stage string) error {
-	if err := w.renew(ctx); err != nil {
-		return err
-	}
-	if w.up || stage == "launch" {
+	if w.up || stage == stageLaunch || stage == stageReboot {
 		w.up = true
 		return nil
 	}
@@ -258,22 +307,12 @@ func (w *work) adopt(ctx context.Context, stage string) error {
 	return nil
 }
 
-// renew extends the lease while there is work, so that it ends soon after the work does.
-func (w *work) renew(ctx context.Context) error {
-	now, lease := w.Now(), w.Config.Environment.Lease
-	if now.Sub(w.leased) < lease/3 {
-		return nil
-	}
-	w.leased = now
-	return w.env.Extend(ctx, now.Add(lease))
-}
-
 // trouble judges an error of an environment's own step and records it.
-func (w *work) trouble(ctx dbos.Context, phase, stage, name string, err error) error {
+func (w *work) trouble(ctx dbos.Context, phase, tier, stage, name string, err error) error {
 	judged, again := step(ctx, w.Engine, w.in.Run, w.step(stage+": judge "+name), func(ctx context.Context) (ledger.Result, error) {
 		cause := verdict.CauseOf(err)
 		audit := w.env.Audit(ctx)
-		r := w.result(phase, verifier.Smoke, EnvironmentSuite, name)
+		r := w.result(phase, tier, EnvironmentSuite, name)
 		r.Cause, r.Message, r.Outcome = cause, firstLine(err.Error()), ledger.Inconclusive
 		r.Lines = err.Error()
 		if verdict.Judge(cause, audit) == verdict.Failed {
@@ -306,6 +345,16 @@ func (w *work) result(phase, tier, suite, test string) ledger.Result {
 		},
 		Recorded: w.Now(),
 	}
+}
+
+// keyed completes the keys of results of the verifier.
+func (w *work) keyed(phase string, results []ledger.Result) []ledger.Result {
+	all := slices.Clone(results)
+	for i := range all {
+		key := &all[i].ResultKey
+		key.Run, key.Scenario, key.Origin, key.Phase, key.Attempt = w.in.Run, w.in.Scenario, w.in.Origin, phase, w.number
+	}
+	return all
 }
 
 // suites runs the tests of tiers, one durable step each, and ends the attempt if one says that the
@@ -344,6 +393,11 @@ type tested struct {
 func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note func(string)) (verdict.Verdict, error) {
 	v := w.Verifier
 	v.Neighbour = w.in.Neighbour
+	v.Failing = func(ctx context.Context, failing []ledger.Result) {
+		if err := w.Ledger.RecordResults(ctx, w.keyed(phase, failing)...); err != nil {
+			w.Log.Warn("note failures before the audit", "run", w.in.Run, "stage", w.in.Name, "err", err)
+		}
+	}
 	tests, err := v.Plan(code.Product, w.env, tier)
 	if err != nil {
 		return verdict.Failed, err
@@ -361,23 +415,21 @@ func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note fun
 				return tested{}, fmt.Errorf("test cut short: %w", err)
 			}
 			out := tested{}
-			for i := range results {
-				key := &results[i].ResultKey
-				key.Run, key.Scenario, key.Origin, key.Phase, key.Attempt = w.in.Run, w.in.Scenario, w.in.Origin, phase, w.number
-				switch results[i].Outcome {
+			for _, r := range results {
+				switch r.Outcome {
 				case ledger.Failed:
 					out.Failed++
 				case ledger.Inconclusive:
 					out.Inconclusive++
 				}
 			}
-			return out, w.Ledger.RecordResults(ctx, results...)
+			return out, w.Ledger.RecordResults(ctx, w.keyed(phase, results)...)
 		})
 		if err != nil {
 			if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
 				return verdict.Inconclusive, err
 			}
-			return verdict.Inconclusive, w.trouble(ctx, phase, phase, t.Name, err)
+			return verdict.Inconclusive, w.trouble(ctx, phase, tier, phase, t.Name, err)
 		}
 		total.Failed, total.Inconclusive = total.Failed+out.Failed, total.Inconclusive+out.Inconclusive
 		if out.Inconclusive > 0 {

@@ -46,6 +46,9 @@ func (e *Engine) plan(ctx context.Context, run ledger.Run, base cloud.Image) (ru
 	if err != nil {
 		return runPlan{}, err
 	}
+	if err := fits(own.Product, e.Slots.Max()); err != nil {
+		return runPlan{}, err
+	}
 	plan := runPlan{Base: base, Own: source{Branch: run.Branch, Commit: run.Commit, Images: map[string]string{}, From: "this run"}}
 	plan.Channel = channelOf(e.Config, run)
 	channel, err := e.Ledger.Channel(ctx, plan.Channel)
@@ -68,6 +71,13 @@ func (e *Engine) plan(ctx context.Context, run ledger.Run, base cloud.Image) (ru
 			continue
 		}
 		if err := e.planRelease(ctx, &plan, run.ID, branch); err != nil {
+			return plan, err
+		}
+		released, err := e.products.get(ctx, plan.Releases[len(plan.Releases)-1].Commit)
+		if err != nil {
+			return plan, fmt.Errorf("release branch %s: %w", branch, err)
+		}
+		if err := fits(released.Product, e.Slots.Max()); err != nil {
 			return plan, err
 		}
 	}
@@ -103,6 +113,9 @@ func (e *Engine) planRelease(ctx context.Context, plan *runPlan, run, branch str
 		s := source{Branch: branch, Commit: set.Commit, From: "channel " + name}
 		if s.Images, err = e.present(ctx, set, ""); err != nil {
 			return err
+		}
+		if len(s.Images) == 0 { // they are gone, by other hands than ours: a channel's stay
+			continue
 		}
 		plan.Releases = append(plan.Releases, s)
 		return nil

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -72,11 +73,15 @@ func (e *Engine) gate(ctx context.Context, run ledger.Run, plan runPlan, set led
 	if err != nil {
 		return gateOutput{}, err
 	}
+	stages, err := e.Ledger.Stages(ctx, run.ID)
+	if err != nil {
+		return gateOutput{}, err
+	}
 	policy := e.Config.Policy[run.Kind]
 	waivers := Waivers(e.Config)
 	now := e.Now()
 	out := gateOutput{Set: set}
-	out.Decision = Decide(required(policy, plan), Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, waivers, results, now)
+	out.Decision = Decide(required(policy, plan), Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, waivers, laneEnds(plan, stages), results, now)
 	if out.Decision.Verdict != verdict.Passed {
 		return out, nil
 	}
@@ -110,6 +115,9 @@ func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judg
 	_, err := e.Ledger.MoveChannel(ctx, ledger.Move{
 		Channel: plan.Channel, To: judged.Set.ID, Kind: ledger.Promote, Actor: run.Actor, Run: run.ID, Reason: judged.Decision.Summary(),
 	}, plan.Version)
+	if errors.Is(err, ledger.ErrCancelled) {
+		err = verdict.Errorf(verdict.Cancelled, "", "%w", err)
+	}
 	if err != nil {
 		return plan.Channel, fmt.Errorf("promote %s to %s: %w; look with `hallmark channels`, then `hallmark promote %s %s`", judged.Set.ID, plan.Channel, err, judged.Set.ID, plan.Channel)
 	}
@@ -142,11 +150,16 @@ func (e *Engine) prune(ctx context.Context, concluding string) error {
 		return err
 	}
 	for _, image := range imager.Superseded(h, keep) {
+		// First it is given up: from then on nobody can promote it, and what is not removed the reaper finds.
+		err := e.Ledger.RetireImage(ctx, image.ID, e.Now())
+		if errors.Is(err, ledger.ErrHeld) { // somebody has just promoted it
+			continue
+		}
+		if err != nil {
+			return err
+		}
 		if err := e.Cloud.DeleteImage(ctx, cloud.ImageID(image.ProviderID)); err != nil {
 			return fmt.Errorf("image %s: %w", image.ID, err)
-		}
-		if err := e.Ledger.MarkImageDeleted(ctx, image.ID, e.Now()); err != nil {
-			return err
 		}
 	}
 	return nil

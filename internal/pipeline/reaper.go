@@ -108,12 +108,15 @@ func (r *reaper) whyImage(ctx context.Context, resource cloud.Resource) (string,
 	if resource.Tags.Run == "" {
 		return "", nil
 	}
-	images, err := r.Ledger.Images(ctx, ledger.ImageFilter{})
+	images, err := r.Ledger.Images(ctx, ledger.ImageFilter{Deleted: true})
 	if err != nil {
 		return "", err
 	}
-	if slices.ContainsFunc(images, func(i ledger.Image) bool { return i.ProviderID == resource.ID }) {
-		return "", nil
+	if i := slices.IndexFunc(images, func(i ledger.Image) bool { return i.ProviderID == resource.ID }); i >= 0 {
+		if images[i].Deleted.IsZero() {
+			return "", nil
+		}
+		return "it was superseded", nil
 	}
 	working, err := r.Ledger.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Queued, ledger.Working, ledger.Cancelling}})
 	if err != nil || len(working) > 0 {

@@ -43,7 +43,7 @@ func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, erro
 		d.Required = append(d.Required, report.Place(c))
 	}
 	if slices.ContainsFunc(d.Stages, func(s ledger.Stage) bool { return s.Path == "gate" && s.State == stageDone }) {
-		decision := Decide(cells, Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, Waivers(parts.Config), d.Attempts, at)
+		decision := Decide(cells, Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, Waivers(parts.Config), laneEnds(plan, d.Stages), d.Attempts, at)
 		d.Gate = &report.Gate{Verdict: decision.Verdict, Reasons: decision.Reasons, Counts: decision.Counts}
 	}
 	if d.Branch, err = l.BranchStatus(ctx, run.Branch, run.Kind); err != nil {

@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/product"
 )
 
 // Request is a run that somebody or something asks for.
@@ -44,8 +46,20 @@ func Preflight(ctx context.Context, parts Parts, r *Request) error {
 	if err := r.resolve(ctx, parts); err != nil {
 		return err
 	}
-	_, err := newShelf(parts.Product, parts.Config.ProductsDir()).get(ctx, r.Commit)
-	return err
+	p, err := newShelf(parts.Product, parts.Config.ProductsDir()).get(ctx, r.Commit)
+	if err != nil {
+		return err
+	}
+	return fits(p.Product, parts.Slots.Max())
+}
+
+// fits says before anything is launched whether a product's servers fit under the cap, with the
+// neighbour that stands beside them.
+func fits(p *product.Product, most int) error {
+	if n := len(p.Servers()) + 1; n > most {
+		return fmt.Errorf("the topology of commit %s needs %d servers at once, one beside its own included, and limits.servers allows %d: raise it", p.Commit, n, most)
+	}
+	return nil
 }
 
 // Enqueue records a run to be worked on by whichever process has the engine.
@@ -128,23 +142,37 @@ func (e *Engine) fire(ctx context.Context, s config.Schedule, branch string, tic
 	return err
 }
 
-// Serve follows the schedules and reaps what outlived its lease, until ctx ends.
+// Serve follows the schedules and reaps what outlived its lease, until ctx ends. The two do not wait
+// for each other: a cloud that does not answer must not cost a tick.
 func (e *Engine) Serve(ctx context.Context) {
-	ticks, reaps := time.NewTicker(time.Second), time.NewTicker(time.Minute)
-	defer ticks.Stop()
-	defer reaps.Stop()
-	for {
-		if err := e.Tick(ctx); err != nil && ctx.Err() == nil {
-			e.Log.Error("schedules", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks.C:
-		case <-reaps.C:
+	var both sync.WaitGroup
+	both.Go(func() {
+		every(ctx, time.Minute, func() {
 			if _, err := Reap(ctx, e.Parts, false); err != nil && ctx.Err() == nil {
 				e.Log.Error("reap", "err", err)
 			}
+		})
+	})
+	both.Go(func() {
+		every(ctx, time.Second, func() {
+			if err := e.Tick(ctx); err != nil && ctx.Err() == nil {
+				e.Log.Error("schedules", "err", err)
+			}
+		})
+	})
+	both.Wait()
+}
+
+// every does something again and again until ctx ends, for the first time after one pause.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			do()
 		}
 	}
 }
