@@ -6,7 +6,6 @@ package upgrader
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -24,7 +23,8 @@ type Fleet interface {
 	Take(code environment.Code, images map[string]cloud.ImageID) environment.Step
 	Deliver(server string) environment.Step
 	Provision(server string) []environment.Step
-	Health(ctx context.Context, server string) error
+	// Check waits until a health check passes on a server; if it does not, the cause is HealthFailed.
+	Check(ctx context.Context, server string, check product.Health) error
 }
 
 // Plan lists the steps of an upgrade to code by the new code's own procedure. A batch of servers of
@@ -44,7 +44,10 @@ func Plan(fleet Fleet, code environment.Code) []environment.Step {
 // roll upgrades one role, batch after batch.
 func roll(fleet Fleet, s product.Step) []environment.Step {
 	servers := fleet.ByRole(s.Role)
-	size := max(1, s.Batch)
+	size := s.Batch
+	if size == 0 {
+		size = len(servers)
+	}
 	var steps []environment.Step
 	for len(servers) > 0 {
 		batch := servers[:min(size, len(servers))]
@@ -70,40 +73,19 @@ func names(servers []environment.Server) string {
 }
 
 // healthy waits until every server of a role is healthy, the ones not yet upgraded too: a batch that
-// breaks its peers must not be followed by another. The procedure's own check comes on top of the role's.
+// breaks its peers must not be followed by another.
 func healthy(fleet Fleet, s product.Step, batch string) environment.Step {
 	return environment.Step{Name: "every " + s.Role + " is healthy after " + batch, Do: func(ctx context.Context) error {
+		if s.Health == nil {
+			return nil
+		}
 		for _, server := range fleet.ByRole(s.Role) {
-			if err := fleet.Health(ctx, server.Name); err != nil {
-				return err
-			}
-			if s.Health == nil {
-				continue
-			}
-			if err := passes(ctx, fleet, server.Name, *s.Health); err != nil {
+			if err := fleet.Check(ctx, server.Name, *s.Health); err != nil {
 				return err
 			}
 		}
 		return nil
 	}}
-}
-
-// passes runs a check on a server until it says yes or its time is over.
-func passes(ctx context.Context, fleet Fleet, server string, h product.Health) error {
-	session, err := fleet.Session(ctx, server)
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	loop := fmt.Sprintf("timeout %d bash -c 'until %s; do sleep 1; done'", int(h.Within.Seconds()), strings.ReplaceAll(h.Command, "'", `'\''`))
-	out, err := session.Run(ctx, remote.Command{Line: loop, Sudo: true, Timeout: h.Within + time.Minute})
-	if err != nil {
-		return err
-	}
-	if out.Exit != 0 {
-		return verdict.Errorf(verdict.HealthFailed, server, "the procedure's check %q did not pass within %s: %s", h.Command, h.Within, end(out))
-	}
-	return nil
 }
 
 // task runs one post-release task. A task that a crash interrupted is run again, so tasks have to
@@ -152,7 +134,7 @@ func end(out remote.Result) string {
 	}
 	const most = 500
 	if len(text) > most {
-		text = fmt.Sprintf("… %s", text[len(text)-most:])
+		text = "… " + strings.ToValidUTF8(text[len(text)-most:], "")
 	}
 	return text
 }

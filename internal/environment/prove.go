@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/remote"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -28,16 +29,18 @@ func (e *Environment) proveClosed(ctx context.Context) error {
 	})
 }
 
+// BootstrapTraces is a command for root that prints what is left of the bootstrap user on a server:
+// account, home, and lines of sudo's configuration. It ends with 0 whether or not there is any.
+const BootstrapTraces = "getent passwd " + BootstrapUser + "; ls -d /home/" + BootstrapUser + " 2>/dev/null; " +
+	"grep -rls " + BootstrapUser + " /etc/sudoers /etc/sudoers.d; true"
+
 // proveBootstrapGone looks for what is left of the bootstrap user, and tries its key.
 func (e *Environment) proveBootstrapGone(ctx context.Context, m machine) error {
 	session, err := e.Session(ctx, m.Name)
 	if err != nil {
 		return err
 	}
-	r, err := session.Run(ctx, remote.Command{
-		Line: fmt.Sprintf(`getent passwd %[1]s; ls -d /home/%[1]s 2>/dev/null; grep -rls %[1]s /etc/sudoers /etc/sudoers.d; true`, BootstrapUser),
-		Sudo: true, Timeout: 30 * time.Second,
-	})
+	r, err := session.Run(ctx, remote.Command{Line: BootstrapTraces, Sudo: true, Timeout: 30 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -64,6 +67,12 @@ func (e *Environment) health(ctx context.Context, server string) error {
 	if check == nil {
 		return nil
 	}
+	return e.Check(ctx, server, *check)
+}
+
+// Check waits until a health check passes on a server, for as long as the check allows; the cause is
+// HealthFailed if it does not.
+func (e *Environment) Check(ctx context.Context, server string, check product.Health) error {
 	within := check.Within
 	if within <= 0 {
 		within = e.site.Timeouts.withDefaults().Health
@@ -85,21 +94,15 @@ func (e *Environment) health(ctx context.Context, server string) error {
 	})
 }
 
-// Health waits until one server's health check passes, for as long as its role allows; the cause is
-// HealthFailed if it does not.
-func (e *Environment) Health(ctx context.Context, server string) error {
-	if err := e.health(ctx, server); err != nil {
-		return fmt.Errorf("health of %s: %w", server, err)
-	}
-	return nil
-}
-
 // Healthy waits until every server's health check passes.
 func (e *Environment) Healthy(ctx context.Context) error {
 	return e.each(ctx, func(ctx context.Context, m machine) error {
 		if m.Down {
 			return nil
 		}
-		return e.Health(ctx, m.Name)
+		if err := e.health(ctx, m.Name); err != nil {
+			return fmt.Errorf("health of %s: %w", m.Name, err)
+		}
+		return nil
 	})
 }

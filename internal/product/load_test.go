@@ -101,8 +101,8 @@ notes: |
 	}
 	want := Procedure{
 		Steps: []Step{
-			{Role: "web", Batch: 2, Health: &Health{Command: "curl localhost", Within: 10 * time.Second}},
-			{Role: "db", Batch: 1, Health: &Health{Command: "true", Within: 30 * time.Second}},
+			{Role: "web", Batch: 0, Health: &Health{Command: "curl localhost", Within: 10 * time.Second}},
+			{Role: "db", Batch: 7, Health: &Health{Command: "true", Within: 30 * time.Second}},
 			{Role: "bastion", Batch: 1},
 		},
 		Tasks: []Task{{Name: "tidy", Role: "db", Once: true, Command: "tidy --now", Timeout: 5 * time.Minute}},

@@ -22,8 +22,8 @@ type Procedure struct {
 // Step upgrades the servers of one role.
 type Step struct {
 	Role   string
-	Batch  int     // servers at once; each batch must be healthy before the next begins
-	Health *Health // nil: a server is healthy when it is provisioned
+	Batch  int     // servers at once, 0: all of the role; each batch must be healthy before the next begins
+	Health *Health // asked of every server of the role, of those on the old release too; nil: none
 }
 
 // Task is one thing to do when every server has the new code.
@@ -138,12 +138,8 @@ func (p *Product) usualProcedure() Procedure {
 	return procedure
 }
 
-// complete fills in what the role says.
+// complete gives a step that names no health check its role's.
 func (p *Product) complete(s Step) Step {
-	servers := len(p.ServersOf(s.Role))
-	if s.Batch == 0 || s.Batch > servers {
-		s.Batch = servers
-	}
 	if s.Health == nil {
 		s.Health = p.Roles[s.Role].Health
 	}
