@@ -128,9 +128,12 @@ func (v *Verifier) login(outside bool, as account, code string, want remote.Refu
 }
 
 func bootstrapGone(ctx context.Context, place Place, s environment.Server) (string, error) {
-	out, err := as(ctx, place, s.Name, "getent passwd "+environment.BootstrapUser+"; ls -d /home/"+environment.BootstrapUser+" /etc/sudoers.d/*"+environment.BootstrapUser+"* 2>/dev/null")
+	out, err := as(ctx, place, s.Name, environment.BootstrapTraces)
 	if err != nil {
 		return "", err
+	}
+	if out.Exit != 0 {
+		return "", verdict.Errorf(verdict.Unexplained, s.Name, "looking for the bootstrap user: exit %d", out.Exit)
 	}
 	if found := strings.TrimSpace(string(out.Stdout)); found != "" {
 		return "still there: " + found, nil
@@ -188,8 +191,17 @@ func (v *Verifier) unreachable(ctx context.Context, place Place, s environment.S
 	if err != nil {
 		return "", err
 	}
-	if out.Exit == 0 {
+	switch out.Exit {
+	case 0:
 		return "connected to " + address, nil
+	case refusedBash, ranOutOfTime:
+		return "", nil
 	}
-	return "", nil
+	return "", verdict.Errorf(verdict.Unexplained, s.Name, "trying to connect to %s: exit %d", address, out.Exit)
 }
+
+// How an attempt to connect ends that fails: bash's own, and timeout's.
+const (
+	refusedBash  = 1
+	ranOutOfTime = 124
+)

@@ -22,6 +22,9 @@ import (
 
 const onServer = "/var/lib/hallmark" // where the probe and its specifications are put
 
+// mostSaid bounds a probe's answer, in bytes: the whole log of a very noisy server still fits.
+const mostSaid = 64 << 20
+
 // gossTests makes a test of each goss file and server: suites/<tier>/all.yaml on every server,
 // suites/<tier>/<role>.yaml on those of the role.
 func (v *Verifier) gossTests(p *product.Product, servers []environment.Server, tier string) ([]Test, error) {
@@ -61,13 +64,13 @@ func (v *Verifier) goss(server, tier, suite string, spec []byte) func(context.Co
 		if err := s.Put(ctx, file, bytes.NewReader(spec), 0o600, true); err != nil {
 			return nil, err
 		}
-		out, err := s.Run(ctx, remote.Command{Line: binary + " validate --spec " + file + " --vars " + puppet.FactsPath, Sudo: true})
+		out, err := s.Run(ctx, remote.Command{Line: binary + " validate --spec " + file + " --vars " + puppet.FactsPath, Sudo: true, Bound: mostSaid})
 		if err != nil {
 			return nil, err
 		}
 		checks, err := probe.ParseChecks(out.Stdout)
 		if err != nil || checks.Broken != "" || out.Exit == probe.ExitBroken {
-			return nil, verdict.Errorf(verdict.TestBroken, server, "suites/%s/%s.yaml: %s", tier, suite, said(checks.Broken, err, out))
+			return nil, broken(server, fmt.Sprintf("suites/%s/%s.yaml", tier, suite), checks.Broken, err, out)
 		}
 		return gossResults(checks), nil
 	}
@@ -117,16 +120,21 @@ func (v *Verifier) ask(ctx context.Context, place Place, server, arguments strin
 	if err != nil {
 		return remote.Result{}, err
 	}
-	return s.Run(ctx, remote.Command{Line: binary + " " + arguments, Sudo: true, Stdin: stdin})
+	return s.Run(ctx, remote.Command{Line: binary + " " + arguments, Sudo: true, Stdin: stdin, Bound: mostSaid})
 }
 
-// said is why a test could not give an answer.
-func said(broken string, err error, out remote.Result) string {
-	switch {
-	case broken != "":
-		return broken
-	case err != nil:
-		return fmt.Sprintf("%v (exit %d): %s", err, out.Exit, bytes.TrimSpace(out.Stderr))
+// broken is why a probe gave no answer: its own rules are wrong, or it could not even do its work.
+func broken(server, what, why string, err error, out remote.Result) error {
+	cause := verdict.TestBroken
+	if out.Exit > probe.ExitBroken { // bash says 126 and up of what was killed or cannot be started
+		cause = verdict.Unexplained
 	}
-	return fmt.Sprintf("exit %d: %s", out.Exit, bytes.TrimSpace(out.Stderr))
+	switch {
+	case why != "":
+	case err != nil:
+		why = fmt.Sprintf("%v (exit %d): %s", err, out.Exit, bytes.TrimSpace(out.Stderr))
+	default:
+		why = fmt.Sprintf("exit %d: %s", out.Exit, bytes.TrimSpace(out.Stderr))
+	}
+	return verdict.Errorf(cause, server, "%s: %s", what, why)
 }

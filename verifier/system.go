@@ -38,7 +38,7 @@ func (v *Verifier) units(server string) func(context.Context, Place) ([]ledger.R
 		}
 		units, err := probe.ParseUnits(out.Stdout)
 		if err != nil || units.Broken != "" {
-			return nil, verdict.Errorf(verdict.TestBroken, server, "failed units: %s", said(units.Broken, err, out))
+			return nil, broken(server, "failed units", units.Broken, err, out)
 		}
 		r := ledger.Result{ResultKey: ledger.ResultKey{Test: "no failed units"}, Outcome: ledger.Passed}
 		var names, lines []string
@@ -71,6 +71,9 @@ func rules(p *product.Product, role string) []probe.Ignore {
 	return all
 }
 
+// mostLines is how many troubled lines of one server a result keeps.
+const mostLines = 200
+
 func (v *Verifier) logs(server string, rules []probe.Ignore) func(context.Context, Place) ([]ledger.Result, error) {
 	return func(ctx context.Context, place Place) ([]ledger.Result, error) {
 		list, err := json.Marshal(rules)
@@ -83,7 +86,7 @@ func (v *Verifier) logs(server string, rules []probe.Ignore) func(context.Contex
 		}
 		logs, err := probe.ParseLogs(out.Stdout)
 		if err != nil || logs.Broken != "" {
-			return nil, verdict.Errorf(verdict.TestBroken, server, "scan of logs: %s", said(logs.Broken, err, out))
+			return nil, broken(server, "scan of logs", logs.Broken, err, out)
 		}
 		if logs.Read == 0 {
 			return nil, verdict.Errorf(verdict.TestBroken, server, "scan of logs: there was no line to read, so nothing is proved")
@@ -93,8 +96,12 @@ func (v *Verifier) logs(server string, rules []probe.Ignore) func(context.Contex
 		for _, l := range logs.Lines {
 			lines = append(lines, fmt.Sprintf("%s %s: %s (%s)", l.Source, l.Program, l.Message, l.Why))
 		}
-		if len(lines) > 0 {
-			r.Outcome, r.Message, r.Lines = ledger.Failed, fmt.Sprintf("%d lines: %s", len(lines), lines[0]), strings.Join(lines, "\n")
+		if n := len(lines); n > 0 {
+			r.Outcome, r.Message = ledger.Failed, fmt.Sprintf("%d lines: %s", n, lines[0])
+			if n > mostLines {
+				lines = append(lines[:mostLines], fmt.Sprintf("… and %d more", n-mostLines))
+			}
+			r.Lines = strings.Join(lines, "\n")
 		}
 		return []ledger.Result{r}, nil
 	}
@@ -114,7 +121,7 @@ func (v *Verifier) puppetAgain(server string) func(context.Context, Place) ([]le
 		}
 		r := ledger.Result{ResultKey: ledger.ResultKey{Test: "second Puppet run changes nothing"}, Outcome: ledger.Passed}
 		if out.Exit != 0 {
-			r.Outcome, r.Lines = ledger.Failed, string(out.Stdout)
+			r.Outcome, r.Lines = ledger.Failed, strings.TrimSpace(string(out.Stdout)+"\n"+string(out.Stderr)) // Puppet writes its errors there
 			r.Message = fmt.Sprintf("puppet apply --detailed-exitcodes gave %d", out.Exit)
 			if out.Exit == 2 {
 				r.Message = "it changed resources that the first run should have settled"

@@ -125,6 +125,9 @@ func (f *file) checkRoles(at config.Place) {
 		if f.Roles[name].Bastion {
 			bastions = append(bastions, name)
 		}
+		if name == everyRole {
+			at.Problem("roles."+name, "cannot be the name of a role", "its suite would be that of every server, "+everyRole+".yaml; give it another name")
+		}
 	}
 	switch {
 	case len(f.Roles) == 0:
@@ -135,6 +138,9 @@ func (f *file) checkRoles(at config.Place) {
 		at.Problem("roles."+bastions[1]+".bastion", "a second role is the bastion, beside "+bastions[0], "set `bastion: true` on one role only")
 	}
 }
+
+// everyRole is the suite of all servers.
+const everyRole = "all"
 
 func (f *file) roleNames() []string {
 	names := make([]string, 0, len(f.Roles))
