@@ -9,7 +9,14 @@ class profile::web::php (
 ) {
   $pools = "/etc/php/${version}/fpm/pool.d"
 
-  package { ["php${version}-fpm", "php${version}-mysql", "php${version}-gd", "php${version}-xml", "php${version}-mbstring"]:
+  # The service comes last: each extension that is installed beside it restarts it, and on a fast
+  # machine systemd takes five restarts in a row for a broken service.
+  package { ["php${version}-mysql", "php${version}-gd", "php${version}-xml", "php${version}-mbstring"]:
+    ensure          => installed,
+    install_options => ['--no-install-recommends'],
+  }
+
+  -> package { "php${version}-fpm":
     ensure          => installed,
     install_options => ['--no-install-recommends'],
   }
