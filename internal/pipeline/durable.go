@@ -19,7 +19,13 @@ var errStopped = errors.New("stopped: the run is resumed by the next process")
 // step makes fn durable: once it has returned, it is not done again after a crash. fn must be
 // idempotent, for a crash inside it does it again. Its context ends when the run is cancelled.
 func step[R any](ctx dbos.Context, e *Engine, run, name string, fn func(context.Context) (R, error)) (R, error) {
-	r, err := dbos.RunAsStep(ctx, func(ctx context.Context) (R, error) {
+	r, err := dbos.RunAsStep(ctx, watched(e, run, name, fn), dbos.WithStepName(name))
+	return r, stopped(ctx, err)
+}
+
+// watched ends fn's context when its run is cancelled.
+func watched[R any](e *Engine, run, name string, fn func(context.Context) (R, error)) dbos.Step[R] {
+	return func(ctx context.Context) (R, error) {
 		ctx, release := e.watch(ctx, run)
 		defer release()
 		if err := ctx.Err(); err != nil {
@@ -28,8 +34,31 @@ func step[R any](ctx dbos.Context, e *Engine, run, name string, fn func(context.
 		}
 		r, err := fn(ctx)
 		return r, cancelled(ctx, name, err)
-	}, dbos.WithStepName(name))
-	return r, stopped(ctx, err)
+	}
+}
+
+// piece is one of several steps that are done at the same time.
+type piece[R any] struct {
+	name string
+	do   func(context.Context) (R, error)
+}
+
+// together makes each piece durable, does them at the same time, waits for all, also if the process is
+// ending, and gives what came of each, in their order.
+func together[R any](ctx dbos.Context, e *Engine, run string, pieces []piece[R]) (results []R, errs []error) {
+	results, errs = make([]R, len(pieces)), make([]error, len(pieces))
+	outcomes := make([]<-chan dbos.StepOutcome[R], len(pieces))
+	for i, p := range pieces {
+		outcomes[i], errs[i] = dbos.Go(ctx, watched(e, run, p.name, p.do), dbos.WithStepName(p.name))
+	}
+	for i, outcome := range outcomes {
+		if errs[i] == nil {
+			o := <-outcome
+			results[i], errs[i] = o.Result, o.Err
+		}
+		errs[i] = stopped(ctx, errs[i])
+	}
+	return results, errs
 }
 
 // cancelled says of an error under watch that it came of the run's being cancelled, if it did.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,7 +66,9 @@ type work struct {
 	from    *copyOf // nil for verify
 	to      *copyOf
 	release func() // gives back the room that was reserved for its servers
-	up      bool   // this process has looked at the environment since it started
+
+	mu sync.Mutex
+	up bool // this process has looked at the environment since it started
 }
 
 // newWork plans the environment of one attempt, or finds it again, and waits until there is room for
@@ -296,6 +297,8 @@ func (w *work) takeInventory(ctx dbos.Context, phase string) error {
 // this process does to it: is it still what was left? While it is being launched or rebooted nothing
 // is asked: then servers may be down, and those steps adopt what they find.
 func (w *work) adopt(ctx context.Context, stage string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.up || stage == stageLaunch || stage == stageReboot {
 		w.up = true
 		return nil
@@ -345,102 +348,4 @@ func (w *work) result(phase, tier, suite, test string) ledger.Result {
 		},
 		Recorded: w.Now(),
 	}
-}
-
-// keyed completes the keys of results of the verifier.
-func (w *work) keyed(phase string, results []ledger.Result) []ledger.Result {
-	all := slices.Clone(results)
-	for i := range all {
-		key := &all[i].ResultKey
-		key.Run, key.Scenario, key.Origin, key.Phase, key.Attempt = w.in.Run, w.in.Scenario, w.in.Origin, phase, w.number
-	}
-	return all
-}
-
-// suites runs the tests of tiers, one durable step each, and ends the attempt if one says that the
-// infrastructure broke. A test that failed is never run again.
-func (w *work) suites(ctx dbos.Context, phase string, code *copyOf, tiers ...string) error {
-	worst := verdict.Passed
-	for _, tier := range tiers {
-		err := w.Engine.stage(ctx, w.in.Run, w.stage(phase+" "+tier), func(note func(string)) error {
-			v, err := w.tier(ctx, phase, tier, code, note)
-			worst = verdict.Worst(worst, v)
-			if err == nil && v != verdict.Passed {
-				err = &judgedError{v, fmt.Sprintf("%s tests %s", tier, v)}
-			}
-			return err
-		})
-		var judged *judgedError
-		if err != nil && !errors.As(err, &judged) {
-			return err
-		}
-		if worst == verdict.Inconclusive {
-			return err
-		}
-	}
-	if worst == verdict.Failed {
-		return &judgedError{worst, phase + ": tests failed"}
-	}
-	return nil
-}
-
-// tested is what one test came to.
-type tested struct {
-	Failed       int `json:"failed"`
-	Inconclusive int `json:"inconclusive"`
-}
-
-func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note func(string)) (verdict.Verdict, error) {
-	v := w.Verifier
-	v.Neighbour = w.in.Neighbour
-	v.Failing = func(ctx context.Context, failing []ledger.Result) {
-		if err := w.Ledger.RecordResults(ctx, w.keyed(phase, failing)...); err != nil {
-			w.Log.Warn("note failures before the audit", "run", w.in.Run, "stage", w.in.Name, "err", err)
-		}
-	}
-	tests, err := v.Plan(code.Product, w.env, tier)
-	if err != nil {
-		return verdict.Failed, err
-	}
-	total := tested{}
-	for i, t := range tests {
-		note(fmt.Sprintf("%d/%d %s on %s", i+1, len(tests), t.Name, t.Server))
-		name := w.step(fmt.Sprintf("%s %s: %s/%s on %s", phase, tier, t.Suite, t.Name, t.Server))
-		out, err := step(ctx, w.Engine, w.in.Run, name, func(ctx context.Context) (tested, error) {
-			if err := w.adopt(ctx, phase); err != nil {
-				return tested{}, err
-			}
-			results := v.Run(ctx, t, w.env)
-			if err := context.Cause(ctx); err != nil {
-				return tested{}, fmt.Errorf("test cut short: %w", err)
-			}
-			out := tested{}
-			for _, r := range results {
-				switch r.Outcome {
-				case ledger.Failed:
-					out.Failed++
-				case ledger.Inconclusive:
-					out.Inconclusive++
-				}
-			}
-			return out, w.Ledger.RecordResults(ctx, w.keyed(phase, results)...)
-		})
-		if err != nil {
-			if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
-				return verdict.Inconclusive, err
-			}
-			return verdict.Inconclusive, w.trouble(ctx, phase, tier, phase, t.Name, err)
-		}
-		total.Failed, total.Inconclusive = total.Failed+out.Failed, total.Inconclusive+out.Inconclusive
-		if out.Inconclusive > 0 {
-			break
-		}
-	}
-	switch {
-	case total.Inconclusive > 0:
-		return verdict.Inconclusive, nil
-	case total.Failed > 0:
-		return verdict.Failed, nil
-	}
-	return verdict.Passed, nil
 }
