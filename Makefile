@@ -20,15 +20,8 @@ demo: host build ## one complete nightly run of the reference product (configs/a
 .PHONY: test
 test: host build base vet ## all tests with the race detector, also those on real servers (25 minutes on 2 cores)
 	go test -race -short -timeout 20m $(RACE)
-	go test -p 2 -timeout 50m -skip '^$(NIGHT)$$' $(LONG)
+	go test -p 2 -timeout 50m $(LONG)
 	go test ./cmd/hallmark-probe # goss has a data race of its own, so one test is not for -race
-
-# Not part of `make test` until it has passed from end to end; see the open issue on the main job.
-NIGHT := TestNightlySurvivesEverything
-
-.PHONY: night
-night: host build base ## a whole night on real servers whose daemon is killed four times
-	go test -v -timeout 60m -run '^$(NIGHT)$$' ./cmd/hallmark
 
 .PHONY: check
 check: vet ## quick: formatting, go vet, and the tests that need neither root nor servers
