@@ -5,6 +5,7 @@ package cloud
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -33,7 +34,8 @@ type Provider interface {
 	AllowAdmin(ctx context.Context, id NetworkID, addresses []netip.Addr) error
 	DeleteNetwork(ctx context.Context, id NetworkID) error
 
-	// Launch returns once the server is accepted; wait with Servers.
+	// Launch returns once the server is accepted; wait with Servers. Where a place has no room for it at
+	// its reserved address (a zone without capacity), the server may get another: look at its Address.
 	Launch(ctx context.Context, spec ServerSpec) (Server, error)
 	// Servers gives the state of many in one call; servers that are gone are missing from it.
 	Servers(ctx context.Context, filter Filter) ([]Server, error)
@@ -107,19 +109,44 @@ type Egress struct {
 
 // NetworkSpec describes a network. Name is deterministic, so a repeated call adopts.
 type NetworkSpec struct {
-	Name   string
-	Tags   Tags
-	Egress []Egress
+	Name    string
+	Tags    Tags
+	Egress  []Egress
+	Servers []string // names of the servers that will live in it: each gets an address
 }
 
-// Network is an isolated range of addresses.
+// Network is where the servers of one environment live, apart from all others.
 type Network struct {
-	ID      NetworkID    `json:"id"`
-	Name    string       `json:"name"`
-	Prefix  netip.Prefix `json:"prefix"`  // servers take fixed addresses from it
-	Gateway netip.Addr   `json:"gateway"` // taken
-	Cache   string       `json:"cache"`   // URL of the package cache as servers reach it, "" if none
-	Tags    Tags         `json:"tags"`
+	ID   NetworkID `json:"id"`
+	Name string    `json:"name"`
+	// Addresses are reserved, by server name, before any server is launched: the servers of an
+	// environment are told of each other at their launch. They outlive the servers.
+	Addresses map[string]netip.Addr `json:"addresses"`
+	Prefix    netip.Prefix          `json:"prefix"`  // the range that is this network's alone; zero: it shares one
+	Gateway   netip.Addr            `json:"gateway"` // taken, of Prefix
+	Cache     string                `json:"cache"`   // URL of the package cache as servers reach it, "" if none
+	Tags      Tags                  `json:"tags"`
+}
+
+// firstHost is where Reserve begins, counted from the start of a range: below it there is room for
+// what a host takes for itself.
+const firstHost = 10
+
+// Reserve gives each server an address of a range that is one network's alone, the same for the same
+// list; CodeCapacity if there is no room.
+func Reserve(prefix netip.Prefix, servers []string) (map[string]netip.Addr, error) {
+	a := prefix.Masked().Addr()
+	for range firstHost {
+		a = a.Next()
+	}
+	addresses := make(map[string]netip.Addr, len(servers))
+	for _, name := range servers {
+		if !prefix.Contains(a.Next()) { // the last one is the broadcast address
+			return nil, &Error{Call: "reserve an address for " + name, Code: CodeCapacity, Err: fmt.Errorf("%s has no room for server %d", prefix, len(addresses)+1)}
+		}
+		addresses[name], a = a, a.Next()
+	}
+	return addresses, nil
 }
 
 // State of a server.
@@ -138,9 +165,9 @@ type ServerSpec struct {
 	Name      string // host name, unique in its network
 	Network   NetworkID
 	Image     ImageID
-	Address   netip.Addr
-	UserData  string // cloud-init; may carry secrets: never logged, never stored by us
-	Token     string // the same token gives the same server
+	Address   netip.Addr // the one that was reserved for Name
+	UserData  string     // cloud-init; may carry secrets: never logged, never stored by us
+	Token     string     // the same token gives the same server
 	Tags      Tags
 	CPUs      int // 0: the provider's default
 	MemoryMiB int // 0: the provider's default

@@ -92,23 +92,3 @@ func egress(p *product.Product) ([]cloud.Egress, error) {
 	}
 	return list, nil
 }
-
-// firstHost is where servers' addresses begin, counted from the start of the prefix: below it there
-// is room for what a provider takes for itself (EC2 takes the first four).
-const firstHost = 10
-
-// addressOf gives the nth server's address in a network.
-func addressOf(n cloud.Network, index int) (netip.Addr, error) {
-	a := n.Prefix.Masked().Addr()
-	for range firstHost + index {
-		a = a.Next()
-	}
-	if a == n.Gateway {
-		return netip.Addr{}, fmt.Errorf("network %s: its gateway %s is in the range of servers", n.Name, a)
-	}
-	// The last address of a prefix is its broadcast address.
-	if !n.Prefix.Contains(a.Next()) {
-		return netip.Addr{}, fmt.Errorf("network %s: %s has no room for server %d", n.Name, n.Prefix, index+1)
-	}
-	return a, nil
-}

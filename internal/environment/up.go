@@ -110,25 +110,22 @@ func (e *Environment) networkStep() Step {
 		if err != nil {
 			return err
 		}
+		var names []string
+		for _, m := range e.machines() {
+			names = append(names, m.Name)
+		}
 		n, err := e.site.Provider.CreateNetwork(ctx, cloud.NetworkSpec{
-			Name: "env-" + e.ID(), Tags: e.tags(nil), Egress: allowed,
+			Name: "env-" + e.ID(), Tags: e.tags(nil), Egress: allowed, Servers: names,
 		})
 		if err != nil {
 			return err
 		}
-		var trouble error
-		err = e.change(ctx, func(r *record) {
+		return e.change(ctx, func(r *record) {
 			r.Network = n
-			for i, m := range r.Servers {
-				if m.Address, trouble = addressOf(n, i); trouble != nil {
-					return
-				}
+			for _, m := range r.Servers {
+				m.Address = n.Addresses[m.Name]
 			}
 		})
-		if trouble != nil {
-			return verdict.Errorf(verdict.CloudRefused, "", "%w", trouble)
-		}
-		return err
 	})
 }
 
@@ -187,8 +184,25 @@ func (e *Environment) launchStep(server string) Step {
 		if err != nil {
 			return err
 		}
-		return e.alter(ctx, server, func(m *machine) { m.ID = made.ID })
+		if err := e.moved(server, made); err != nil {
+			return err
+		}
+		return e.alter(ctx, server, func(m *machine) { m.ID, m.Address = made.ID, made.Address })
 	})
+}
+
+// moved refuses a server that has another address than the one that was reserved, once others were
+// told of that one: the whole environment has to be launched anew. See docs/decisions/0006.
+func (e *Environment) moved(server string, made cloud.Server) error {
+	if e.machine(server).Address == made.Address {
+		return nil
+	}
+	for _, m := range e.machines() {
+		if m.Name != server && m.ID != "" {
+			return verdict.Errorf(verdict.CloudRefused, server, "there was no room for it but at %s, and %s was told otherwise", made.Address, m.Name)
+		}
+	}
+	return nil
 }
 
 // launch is what a server is told at its launch, or at its upgrade.

@@ -106,19 +106,16 @@ func (s *story) tags(role string) cloud.Tags {
 	}
 }
 
-// address is the nth after the gateway.
-func (s *story) address(n int) netip.Addr {
-	a := s.network.Gateway
-	for range n {
-		a = a.Next()
-	}
-	return a
-}
+// others are servers that never come, or are refused; their addresses are reserved all the same.
+const (
+	other = "web-2"
+	never = "web-9"
+)
 
 // serverSpec describes the one server of the story, which is launched twice.
 func (s *story) serverSpec(token string, image cloud.ImageID) cloud.ServerSpec {
 	spec := cloud.ServerSpec{
-		Name: "web-1", Network: s.network.ID, Image: image, Address: s.address(10), Token: token,
+		Name: "web-1", Network: s.network.ID, Image: image, Address: s.network.Addresses["web-1"], Token: token,
 		Tags: s.tags("web"), Volumes: []cloud.VolumeID{s.volume.ID},
 	}
 	if s.Boots {

@@ -93,7 +93,7 @@ func (s *story) cancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	spec := s.serverSpec("contract-never", s.Base.ID)
-	spec.Name, spec.Address, spec.Volumes = "web-9", s.address(19), nil
+	spec.Name, spec.Address, spec.Volumes = never, s.network.Addresses[never], nil
 	began := time.Now()
 	_, launch := s.Provider.Launch(ctx, spec)
 	_, list := s.Provider.Servers(ctx, cloud.Filter{Owner: s.Owner})

@@ -40,15 +40,15 @@ func (s *story) launch(t *testing.T) {
 	if again.ID != server.ID {
 		t.Errorf("the same token gave another server: %s, want %s", again.ID, server.ID)
 	}
-	other := spec
-	other.Token, other.Volumes = "contract-2", nil
-	_, err = s.Provider.Launch(ctx, other)
+	second := spec
+	second.Token, second.Volumes = "contract-2", nil
+	_, err = s.Provider.Launch(ctx, second)
 	wantCode(t, err, "launch a second server of that name", cloud.CodeConflict)
-	other.Token, other.Name = spec.Token, "web-2"
-	_, err = s.Provider.Launch(ctx, other)
+	second.Token, second.Name, second.Address = spec.Token, other, s.network.Addresses[other]
+	_, err = s.Provider.Launch(ctx, second)
 	wantCode(t, err, "launch another server with that token", cloud.CodeConflict)
-	other.Token, other.Address, other.Image = "contract-3", s.address(11), "no-such-image"
-	_, err = s.Provider.Launch(ctx, other)
+	second.Token, second.Image = "contract-3", "no-such-image"
+	_, err = s.Provider.Launch(ctx, second)
 	wantCode(t, err, "launch from an image that is not there", cloud.CodeNotFound)
 
 	for what, filter := range map[string]cloud.Filter{
@@ -75,7 +75,7 @@ func (s *story) console(t *testing.T) {
 // adminWay: AllowAdmin sets the whole list, whatever was allowed before.
 func (s *story) adminWay(t *testing.T) {
 	ctx := t.Context()
-	ours, other := s.server.Address, s.address(12)
+	ours, others := s.server.Address, s.network.Addresses[other]
 	for _, step := range []struct {
 		what string
 		list []netip.Addr
@@ -83,8 +83,8 @@ func (s *story) adminWay(t *testing.T) {
 	}{
 		{"nobody", nil, false},
 		{"this server", []netip.Addr{ours}, true},
-		{"this server and another", []netip.Addr{ours, other}, true},
-		{"only another", []netip.Addr{other}, false},
+		{"this server and another", []netip.Addr{ours, others}, true},
+		{"only another", []netip.Addr{others}, false},
 	} {
 		for range 2 {
 			must(t, s.Provider.AllowAdmin(ctx, s.network.ID, step.list), "allow "+step.what)

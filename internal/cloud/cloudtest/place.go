@@ -2,6 +2,7 @@ package cloudtest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -94,7 +95,8 @@ func (s *story) networks(t *testing.T) {
 	ctx := t.Context()
 	spec := cloud.NetworkSpec{
 		Name: s.Owner + "-a", Tags: s.tags(""),
-		Egress: []cloud.Egress{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 443}},
+		Egress:  []cloud.Egress{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 443}},
+		Servers: []string{"web-1", other, never},
 	}
 	network, err := s.Provider.CreateNetwork(ctx, spec)
 	must(t, err, "create network")
@@ -103,31 +105,32 @@ func (s *story) networks(t *testing.T) {
 		t.Errorf("network %+v, want name %s", network, spec.Name)
 	}
 	wantTags(t, "network", network.Tags, spec.Tags)
-	if !network.Prefix.IsValid() || !network.Prefix.Contains(network.Gateway) {
-		t.Fatalf("gateway %v is not in prefix %v", network.Gateway, network.Prefix)
-	}
-	if !network.Prefix.Contains(s.address(50)) {
-		t.Errorf("prefix %v has no room for 50 servers", network.Prefix)
+	taken := map[netip.Addr]string{network.Gateway: "the gateway"}
+	for _, name := range spec.Servers {
+		a := network.Addresses[name]
+		if whose := taken[a]; !a.IsValid() || whose != "" || network.Prefix.IsValid() && !network.Prefix.Contains(a) {
+			t.Fatalf("address %v of %s: %q has it, the range is %v", a, name, whose, network.Prefix)
+		}
+		taken[a] = name
 	}
 
 	again, err := s.Provider.CreateNetwork(ctx, spec)
 	must(t, err, "create network again")
-	if again.ID != network.ID || again.Prefix != network.Prefix || again.Gateway != network.Gateway {
+	if again.ID != network.ID || !maps.Equal(again.Addresses, network.Addresses) {
 		t.Errorf("the second call gave another network: %+v, want %+v", again, network)
 	}
 
-	other := cloud.NetworkSpec{Name: s.Owner + "-b", Tags: s.tags("")}
-	second, err := s.Provider.CreateNetwork(ctx, other)
+	second, err := s.Provider.CreateNetwork(ctx, cloud.NetworkSpec{Name: s.Owner + "-b", Tags: s.tags(""), Servers: []string{"web-1"}})
 	must(t, err, "create a second network")
-	if second.ID == network.ID || second.Prefix.Overlaps(network.Prefix) {
-		t.Errorf("networks overlap: %v and %v", second.Prefix, network.Prefix)
+	if whose := taken[second.Addresses["web-1"]]; second.ID == network.ID || whose != "" {
+		t.Errorf("networks overlap: %+v and %+v", second, network)
 	}
 	for range 2 {
 		must(t, s.Provider.DeleteNetwork(ctx, second.ID), "delete network")
 	}
 	wantCode(t, s.Provider.AllowAdmin(ctx, second.ID, nil), "allow admin in a network that is gone", cloud.CodeNotFound)
 	gone := s.serverSpec("contract-gone", s.Base.ID)
-	gone.Network, gone.Volumes = second.ID, nil
+	gone.Network, gone.Address, gone.Volumes = second.ID, second.Addresses["web-1"], nil
 	_, err = s.Provider.Launch(ctx, gone)
 	wantCode(t, err, "launch in a network that is gone", cloud.CodeNotFound)
 }

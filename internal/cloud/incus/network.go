@@ -61,6 +61,9 @@ func (p *Provider) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (c
 	if err != nil {
 		return cloud.Network{}, fail(call, err)
 	}
+	if n.Addresses, err = cloud.Reserve(n.Prefix, spec.Servers); err != nil {
+		return cloud.Network{}, err
+	}
 	rules := p.egress(n, spec.Egress)
 	return n, fail(call, changeACL(c, spec.Name, func(acl *api.NetworkACLPut) { acl.Egress = rules }))
 }

@@ -25,8 +25,12 @@ func (c *Cloud) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (got 
 			if find(w.Networks, func(n *network) bool { return n.Prefix == prefix }) != nil {
 				continue
 			}
+			addresses, err := cloud.Reserve(prefix, spec.Servers)
+			if err != nil {
+				return err
+			}
 			got = cloud.Network{
-				ID: cloud.NetworkID(w.next("net")), Name: spec.Name, Prefix: prefix,
+				ID: cloud.NetworkID(w.next("net")), Name: spec.Name, Addresses: addresses, Prefix: prefix,
 				Gateway: prefix.Addr().Next(), Cache: c.opts.Cache, Tags: spec.Tags,
 			}
 			w.Networks = append(w.Networks, &network{Network: got, Egress: slices.Clone(spec.Egress)})
