@@ -124,7 +124,8 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 			return pipeline.Parts{}, err
 		}
 	}
-	slots, err := limit.NewSlots(ctx, limit.Retry(place.cloud, limit.Patience{}, log), cfg.Owner, cfg.Limits.Servers)
+	patient := limit.Breaker(limit.Retry(place.cloud, limit.Patience{}, log), limit.Outage{}, log)
+	slots, err := limit.NewSlots(ctx, patient, cfg.Owner, cfg.Limits.Servers)
 	if err != nil {
 		return pipeline.Parts{}, err
 	}

@@ -1,6 +1,7 @@
 // Package limit holds work within what a provider can bear: Slots caps the servers that live at the same
-// time over all work, Retry waits out throttling and short silence. Both are decorators of cloud.Provider
-// and know nothing of any particular one. Retry belongs inside, Slots outside.
+// time over all work, Retry waits out throttling and short silence, Breaker holds launches back while the
+// provider is down. All are decorators of cloud.Provider and know nothing of any particular one. Retry
+// belongs inside, Breaker around it, Slots outside.
 package limit
 
 import (
