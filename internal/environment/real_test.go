@@ -269,6 +269,33 @@ func TestReal(t *testing.T) {
 	}
 }
 
+// TestRealDeadline is a server that nobody looks after any more: it powers itself off.
+func TestRealDeadline(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: real servers take minutes")
+	}
+	r := newReal(t)
+	ctx := t.Context()
+	deadline := time.Now().Add(20 * time.Second)
+	bench, err := r.site.Bench(ctx, environment.BenchSpec{
+		ID: environment.ID(r.owner, "deadline"), Owner: r.owner, Run: r.owner, Name: "deadline", Role: "web",
+		Product: r.code.Product, Commit: r.code.Commit, Archive: r.code.Archive, Base: r.base.ID, Deadline: deadline,
+	})
+	must(t, err)
+	defer func() { must(t, bench.Destroy(context.WithoutCancel(ctx))) }()
+	r.do("deadline", bench.Up())
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for state := cloud.Running; state != cloud.Stopped; <-tick.C {
+		servers, err := r.site.Provider.Servers(ctx, cloud.Filter{Owner: r.owner})
+		must(t, err)
+		state = servers[0].State
+		if late := time.Since(deadline); late > 2*time.Minute || late < 0 && state == cloud.Stopped {
+			t.Fatalf("%v after its deadline it is %s", late, state)
+		}
+	}
+}
+
 // TestRealFailure is a resource that fails from clean: it is named, and the product is to blame.
 func TestRealFailure(t *testing.T) {
 	if testing.Short() {

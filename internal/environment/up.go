@@ -211,7 +211,7 @@ func (e *Environment) launch(m machine) (puppet.Launch, error) {
 	l := puppet.Launch{
 		Commit: m.Commit, Stage: r.Stage, Environment: r.Spec.ID, Server: m.Name, Role: m.Role, Address: m.Address,
 		Packages: r.Spec.Product.Puppet.Packages, CacheURL: r.Network.Cache, Timeout: e.puppetTimeout(),
-		OnBase: r.Spec.Origin == Base,
+		OnBase: r.Spec.Origin == Base, Deadline: r.Spec.Deadline,
 	}
 	if l.OnBase {
 		key, err := publicLine(e.keys.bootstrap)

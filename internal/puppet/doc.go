@@ -7,6 +7,7 @@ package puppet
 // Paths on a server.
 const (
 	Unit            = "hallmark-provision.service"
+	DeadlineTimer   = "hallmark-deadline.timer"
 	ScriptPath      = "/usr/local/sbin/hallmark-provision"
 	UnitPath        = "/etc/systemd/system/" + Unit
 	SettingsPath    = "/etc/hallmark/provision.env"

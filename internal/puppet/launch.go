@@ -79,6 +79,7 @@ type Launch struct {
 	Packages    []string          // Debian packages that the first Puppet run needs
 	CacheURL    string            // package cache, "" for none
 	Timeout     time.Duration     // for packages and Puppet together; 0: 30 minutes
+	Deadline    time.Time         // when the server powers itself off, even if Hallmark is gone; zero: never
 	Bootstrap   *Bootstrap        // nil: none
 	OnBase      bool              // the image has neither script nor unit: bring them
 }
@@ -105,6 +106,11 @@ func (l Launch) Files() ([]File, error) {
 		{UnitPath, 0o644, unit},
 		{AptPath, 0o644, l.apt()},
 		{FactsPath, 0o644, facts},
+	}
+	if !l.Deadline.IsZero() {
+		files = append(files,
+			File{"/etc/systemd/system/" + DeadlineTimer, 0o644, fmt.Sprintf(deadlineTimer, l.Deadline.UTC().Format(time.DateTime))},
+			File{"/etc/systemd/system/" + strings.TrimSuffix(DeadlineTimer, "timer") + "service", 0o644, deadlineService})
 	}
 	if len(l.Secrets) > 0 {
 		s, err := l.secrets()
@@ -144,6 +150,7 @@ func (l Launch) UserData() (string, error) {
 		KeyTypes  []string        `yaml:"ssh_genkeytypes"`
 		Apt       map[string]bool `yaml:"apt"`
 		Files     []file          `yaml:"write_files"`
+		Commands  [][]string      `yaml:"runcmd,omitempty"`
 	}{
 		Hostname: l.Server,
 		Hosts:    "localhost",
@@ -163,12 +170,34 @@ func (l Launch) UserData() (string, error) {
 		}
 		config.Files = append(config.Files, file{f.Path, fmt.Sprintf("%04o", f.Mode), "root:root", f.Content})
 	}
+	if !l.Deadline.IsZero() {
+		config.Commands = [][]string{{"systemctl", "enable", "--quiet", "--now", DeadlineTimer}}
+	}
 	body, err := yaml.Marshal(config)
 	if err != nil {
 		return "", fmt.Errorf("user data of %s: %w", l.Server, err)
 	}
 	return "#cloud-config\n" + string(body), nil
 }
+
+// The timer is systemd's (systemd.timer(5)); a deadline that passed while the server was down counts as
+// soon as it is up.
+const (
+	deadlineTimer = `[Unit]
+Description=Hallmark: the deadline of this environment
+[Timer]
+OnCalendar=%s UTC
+Persistent=true
+[Install]
+WantedBy=timers.target
+`
+	deadlineService = `[Unit]
+Description=Hallmark: power off, the deadline of this environment has passed
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/systemctl poweroff
+`
+)
 
 // What may stand unquoted in shell, paths and Hiera keys.
 var (

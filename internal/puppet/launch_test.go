@@ -108,7 +108,11 @@ func TestUserDataOfPrebuilt(t *testing.T) {
 func TestUserDataOfBase(t *testing.T) {
 	l := launch()
 	l.OnBase, l.Bootstrap = true, &Bootstrap{User: "hallmark-bootstrap", PublicKey: key + "\n"}
+	l.Deadline = time.Date(2026, 11, 25, 3, 30, 0, 0, time.FixedZone("", 3600))
 	c, files := parse(t, l)
+	if timer := files["/etc/systemd/system/hallmark-deadline.timer"]; !strings.Contains(timer, "OnCalendar=2026-11-25 02:30:00 UTC\n") {
+		t.Errorf("timer %q", timer)
+	}
 	if len(c.Users) != 1 || c.Users[0].Name != "hallmark-bootstrap" || c.Users[0].Keys[0] != key || c.Users[0].Sudo == "" {
 		t.Errorf("users %+v", c.Users)
 	}

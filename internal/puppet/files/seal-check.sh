@@ -8,6 +8,7 @@ lost() { echo "lost: $*"; bad=1; }
 
 for f in /etc/hallmark /etc/facter/facts.d/hallmark.json /run/hallmark /var/lib/hallmark/* \
 	/etc/ssh/ssh_host_* /etc/apt/apt.conf.d/01hallmark-cache /var/lib/systemd/random-seed /var/lib/systemd/credential.secret \
+	/etc/systemd/system/hallmark-deadline.* /etc/systemd/system/*.wants/hallmark-deadline.* \
 	/etc/sudoers.d/90-cloud-init-users /var/lib/cloud/* /etc/puppet/ssl /var/cache/puppet/* /var/lib/puppet/* \
 	/var/lib/apt/lists/* /var/cache/apt/archives/*.deb /var/cache/apt/*.bin /var/log/journal/* /run/log/journal/* \
 	/root/.ssh /root/.*_history /home/*/.*_history /home/*/.ssh/id_* /tmp/* /var/tmp/* /etc/passwd- /etc/shadow-; do

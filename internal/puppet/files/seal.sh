@@ -16,6 +16,10 @@ mkdir -p -m 0755 /var/lib/hallmark
 # The script needs no package lists on a server launched with this commit.
 echo "$commit" >/var/lib/hallmark/baked
 
+# The deadline of the environment that it was built in.
+systemctl disable --quiet --now hallmark-deadline.timer 2>/dev/null
+rm -f /etc/systemd/system/hallmark-deadline.* /etc/systemd/system/timers.target.wants/hallmark-deadline.timer
+
 # Puppet: state, reports, buckets, catalogs, certificates.
 rm -rf /var/cache/puppet/* /var/lib/puppet/* /etc/puppet/ssl /etc/puppetlabs/puppet/ssl /opt/puppetlabs/puppet/cache
 
