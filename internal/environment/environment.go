@@ -129,13 +129,16 @@ func (e *Environment) Console(ctx context.Context, server string) ([]byte, error
 	return e.site.Provider.Console(ctx, m.ID)
 }
 
-// Extend moves the end of the lease, at most up to the deadline.
+// Extend moves the end of the lease out, at most up to the deadline; one that ends later stays, for a
+// person may have asked for it.
 func (e *Environment) Extend(ctx context.Context, lease time.Time) error {
 	_, err := e.site.Store.UpdateEnvironment(ctx, e.ID(), func(stored *ledger.Environment) {
 		if !stored.Deadline.IsZero() && lease.After(stored.Deadline) {
 			lease = stored.Deadline
 		}
-		stored.Lease = lease
+		if lease.After(stored.Lease) {
+			stored.Lease = lease
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("extend the lease of %s: %w", e.ID(), err)

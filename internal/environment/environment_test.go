@@ -559,6 +559,7 @@ func TestLease(t *testing.T) {
 	e := g.plan(environment.Base)
 	for _, c := range []struct{ ask, want time.Time }{
 		{start.Add(2 * time.Hour), start.Add(2 * time.Hour)},
+		{start.Add(time.Hour), start.Add(2 * time.Hour)},     // it was longer
 		{start.Add(9 * time.Hour), start.Add(4 * time.Hour)}, // the deadline
 	} {
 		if err := e.Extend(t.Context(), c.ask); err != nil {
