@@ -54,10 +54,11 @@ func (v *Verifier) units(server string) func(context.Context, Place) ([]ledger.R
 }
 
 // ownNoise excuses what Hallmark itself makes a server say.
-var ownNoise = []probe.Ignore{{
-	Match:  `^sshd: error: connect_to \S+ port 22: failed`,
-	Reason: "Hallmark asks the bastion for servers that are still booting",
-}}
+var ownNoise = []probe.Ignore{
+	{Match: `^sshd: error: connect_to \S+ port 22: failed`, Reason: "Hallmark asks the bastion for servers that are still booting"},
+	{Match: `^sshd: (error|fatal): .*(Broken pipe|Connection reset by peer|Connection closed by remote host)`,
+		Reason: "a connection of Hallmark's ended in the midst of a login, as when it was killed"},
+}
 
 // rules are the product's own excuses for log lines of a role, with those that Hallmark and the
 // place where servers run need.

@@ -28,6 +28,8 @@ done
 # The host's kernel log and device nodes are the host's.
 sed -i 's/^module(load="imklog")/#&  # no kernel log in a container/' "$root/etc/rsyslog.conf"
 ln -sf /dev/null "$root/etc/tmpfiles.d/static-nodes-permissions.conf"
+sed -E '/static_node=(net\/tun|fuse)"/d' "$root/lib/udev/rules.d/50-udev-default.rules" \
+	>"$root/etc/udev/rules.d/50-udev-default.rules"
 
 # The build's own traces.
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
