@@ -273,9 +273,17 @@ func (c *cli) showSchedules(ctx context.Context, cfg config.Config, l *ledger.Le
 		Kind   string    `json:"kind"`
 		Cron   string    `json:"cron"`
 		Zone   string    `json:"timezone"`
-		Last   time.Time `json:"last"`
+		Last   time.Time `json:"last"` // when it last started a run; zero: never
 		Next   time.Time `json:"next"`
 		Paused bool      `json:"paused"`
+	}
+	runs, err := l.Runs(ctx, ledger.RunFilter{})
+	if err != nil {
+		return err
+	}
+	last := map[string]time.Time{} // by schedule
+	for _, r := range slices.Backward(runs) {
+		last[r.Trigger] = r.Created
 	}
 	views, rows := []view{}, [][]string{}
 	for _, s := range cfg.Schedules {
@@ -283,7 +291,7 @@ func (c *cli) showSchedules(ctx context.Context, cfg config.Config, l *ledger.Le
 		if err != nil {
 			return err
 		}
-		v := view{s.Name, s.Kind, s.Cron, s.Timezone, memory.Last, s.Next(time.Now()), memory.Paused}
+		v := view{s.Name, s.Kind, s.Cron, s.Timezone, last[s.Name], s.Next(time.Now()), memory.Paused}
 		next := when(v.Next)
 		if v.Paused {
 			next = "paused"
