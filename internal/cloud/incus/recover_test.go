@@ -15,12 +15,17 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus"
 )
 
-// byHand does what a crash, or a person, may have done.
+// byHand does what a crash, or a person, may have done, again if Incus is disturbed.
 func byHand(t *testing.T, args ...string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "incus", args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("incus %v: %s", args, out)
+	for {
+		out, err := exec.CommandContext(t.Context(), "incus", args...).CombinedOutput()
+		if err == nil {
+			return
+		}
+		if !incus.Disturbed(errors.New(string(out))) {
+			t.Fatalf("incus %v: %s", args, out)
+		}
 	}
 }
 
