@@ -39,6 +39,8 @@ const (
 // network may be waited for.
 type wire struct {
 	handler http.Handler
+	before  func(request) (*http.Response, error) // may answer instead of the laboratory
+	after   func(request) error                   // may lose the answer
 
 	mu   sync.Mutex
 	seen []request
@@ -82,10 +84,20 @@ func (w *wire) RoundTrip(req *http.Request) (answer *http.Response, err error) {
 	w.mu.Lock()
 	w.seen = append(w.seen, r)
 	w.mu.Unlock()
+	if w.before != nil {
+		if answer, err := w.before(r); answer != nil || err != nil {
+			return answer, err
+		}
+	}
 	req = req.Clone(req.Context())
 	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
 	recorder := httptest.NewRecorder()
 	w.handler.ServeHTTP(recorder, req)
+	if w.after != nil {
+		if err := w.after(r); err != nil {
+			return nil, err
+		}
+	}
 	return recorder.Result(), nil
 }
 

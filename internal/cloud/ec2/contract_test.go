@@ -25,4 +25,3 @@ func TestContract(t *testing.T) {
 		}
 	})
 }
-

@@ -97,7 +97,7 @@ func classify(err error) cloud.Code {
 		return cloud.CodeDown
 	}
 	var spent ratelimit.QuotaExceededError
-	if errors.As(err, &spent) { // the SDK has slowed down as far as it goes
+	if errors.As(err, &spent) || errors.Is(err, errPaced) { // the SDK has slowed down as far as it goes
 		return cloud.CodeThrottled
 	}
 	var said smithy.APIError

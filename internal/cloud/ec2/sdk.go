@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -11,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 )
 
 // attempts of one request, with the SDK's own growing pauses.
@@ -21,7 +24,7 @@ const attempts = 6
 func (c *Config) sdk(ctx context.Context) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(c.Region),
-		config.WithRetryer(func() aws.Retryer { return retryer() }),
+		config.WithRetryer(func() aws.Retryer { return retryer(c.Clock) }),
 		config.WithAppID("hallmark"),
 	}
 	if c.Credentials != nil {
@@ -44,10 +47,43 @@ func (c *Config) sdk(ctx context.Context) (aws.Config, error) {
 	return sdk, nil
 }
 
-// retryer slows down when EC2 throttles. It leaves a lack of capacity alone, although that comes with
-// status 500: another type or zone is tried at once instead.
-func retryer() aws.Retryer {
-	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+// errPaced is what a request ends with that never got its turn.
+var errPaced = errors.New("EC2 has throttled so much that no request was sent for " + turnIn.String())
+
+// A request waits for its turn, looking so often, when EC2 throttles.
+const (
+	turnIn = time.Minute
+	look   = 100 * time.Millisecond
+)
+
+// paced is the SDK's adaptive way to try again: it sends fewer requests when EC2 throttles. The SDK would
+// let a request wait for its turn for ever, and on a clock of its own.
+type paced struct {
+	*retry.AdaptiveMode
+	clock clock.Clock
+}
+
+// GetAttemptToken waits for the turn of a request.
+func (p paced) GetAttemptToken(ctx context.Context) (func(error) error, error) {
+	for deadline := p.clock.Now().Add(turnIn); ; {
+		release, err := p.AdaptiveMode.GetAttemptToken(ctx)
+		if err == nil {
+			return release, nil
+		}
+		if !p.clock.Now().Before(deadline) {
+			return nil, errPaced
+		}
+		if err := p.clock.Sleep(ctx, look); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// retryer leaves a lack of capacity alone, although that comes with status 500: another type or zone is
+// tried at once instead.
+func retryer(c clock.Clock) aws.Retryer {
+	return paced{clock: c, AdaptiveMode: retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+		o.FailOnNoAttemptTokens = true
 		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts
 			o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
@@ -58,5 +94,5 @@ func retryer() aws.Retryer {
 				return aws.UnknownTernary
 			})}, o.Retryables...)
 		})
-	})
+	})}
 }

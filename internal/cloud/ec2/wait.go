@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
@@ -20,6 +21,9 @@ const (
 // slowest is the longest pause between two looks.
 const slowest = 15 * time.Second
 
+// errLate is what until gives when its time is over.
+var errLate = errors.New("it did not happen within")
+
 // until looks again and again, less and less often, until done. When most is over it gives CodeDown:
 // the call may be made again.
 func (p *Provider) until(ctx context.Context, what string, most time.Duration, done func(context.Context) (bool, error)) error {
@@ -30,7 +34,7 @@ func (p *Provider) until(ctx context.Context, what string, most time.Duration, d
 			return err
 		}
 		if !p.cfg.Clock.Now().Before(deadline) {
-			return &cloud.Error{Call: "wait until " + what, Code: cloud.CodeDown, Err: errors.New("it did not happen within " + most.String())}
+			return &cloud.Error{Call: "wait until " + what, Code: cloud.CodeDown, Err: fmt.Errorf("%w %s", errLate, most)}
 		}
 		if err := p.cfg.Clock.Sleep(ctx, wait); err != nil {
 			return fail("wait until "+what, err)
