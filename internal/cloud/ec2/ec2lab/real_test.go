@@ -1,0 +1,365 @@
+package ec2lab_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus"
+)
+
+const socket = "/var/lib/incus/unix.socket"
+
+// realBase is a reference base of this machine that is there to stay. Without Incus or without one the
+// test fails: a skipped real-server test would look like a passed one.
+func realBase(t *testing.T) cloud.Image {
+	t.Helper()
+	p, err := incus.New(t.Context(), incus.Config{Socket: socket})
+	if err != nil {
+		t.Fatalf("Incus is not set up: run `make host` (%v)", err)
+	}
+	images, err := p.Images(t.Context(), cloud.Filter{})
+	must(t, err)
+	var newest cloud.Image
+	for _, image := range images {
+		if image.Kind == cloud.Base && image.Tags.Deadline.IsZero() && image.Created.After(newest.Created) {
+			newest = image
+		}
+	}
+	if newest.ID == "" {
+		t.Fatal("no reference base on this machine: run `make base`")
+	}
+	return newest
+}
+
+// realLab starts a lab on the Incus of this machine, reached by HTTP as from anywhere.
+func realLab(t *testing.T) (*ec2lab.Lab, *ec2.Client) {
+	t.Helper()
+	base := realBase(t)
+	var b [3]byte
+	_, _ = rand.Read(b[:])
+	cfg := ec2lab.Config{
+		Name: "test-" + hex.EncodeToString(b[:]), Socket: socket, CIDR: netip.MustParsePrefix("10.93.0.0/16"),
+		Seeds: []ec2lab.Seed{{Name: base.Name, Fingerprint: string(base.ID), Owner: seedOwner}},
+		Log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	lab, err := ec2lab.New(t.Context(), cfg)
+	must(t, err)
+	server := httptest.NewServer(lab.Handler())
+	t.Cleanup(func() {
+		server.Close()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+		defer cancel()
+		if err := lab.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if left := leftovers(t, cfg.Name); left != "" {
+			t.Errorf("left behind:\n%s", left)
+		}
+	})
+	sdk, err := awsconfig.LoadDefaultConfig(t.Context(),
+		awsconfig.WithRegion("eu-lab-1"), awsconfig.WithBaseEndpoint(server.URL),
+		awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("AKIDLAB", "secret", "")))
+	must(t, err)
+	return lab, ec2.NewFromConfig(sdk)
+}
+
+// leftovers asks Incus and the kernel for anything with the lab's name.
+func leftovers(t *testing.T, lab string) string {
+	t.Helper()
+	var left []string
+	for _, question := range []string{
+		"incus query /1.0/projects", "incus query /1.0/networks?recursion=1", "incus query /1.0/images?recursion=1",
+		"incus query /1.0/storage-pools/hallmark/volumes?all-projects=true", "nft list tables",
+	} {
+		out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "sh", "-c", question).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v: %s", question, err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, lab) || strings.Contains(line, "ec2lab_") {
+				left = append(left, question+": "+line)
+			}
+		}
+	}
+	return strings.Join(left, "")
+}
+
+// operator is somebody who works on the host: an SSH key, and what the console said of host keys.
+type operator struct {
+	*testing.T
+	api    *ec2.Client
+	signer ssh.Signer
+	key    string // authorized_keys
+}
+
+func newOperator(t *testing.T, api *ec2.Client) *operator {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	must(t, err)
+	signer, err := ssh.NewSignerFromKey(private)
+	must(t, err)
+	key, err := ssh.NewPublicKey(public)
+	must(t, err)
+	return &operator{t, api, signer, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))}
+}
+
+func (o *operator) userData() *string {
+	return aws.String(base64.StdEncoding.EncodeToString([]byte(`#cloud-config
+users:
+  - name: admin
+    shell: /bin/bash
+    lock_passwd: true
+    sudo: ALL=(ALL) NOPASSWD:ALL
+    ssh_authorized_keys: [` + o.key + `]
+ssh_genkeytypes: [ed25519]
+write_files:
+  - {path: /etc/from-user-data, content: "yes\n"}
+`)))
+}
+
+// hostKey waits until the console tells the host's key of this boot's first-time set-up.
+func (o *operator) hostKey(id string) ssh.PublicKey {
+	o.Helper()
+	var found ssh.PublicKey
+	o.until("the console of "+id+" tells the host key", func() bool {
+		out, err := o.api.GetConsoleOutput(o.Context(), &ec2.GetConsoleOutputInput{InstanceId: &id, Latest: aws.Bool(true)})
+		must(o, err)
+		text, err := base64.StdEncoding.DecodeString(aws.ToString(out.Output))
+		must(o, err)
+		_, after, ok := strings.Cut(string(text), "-----BEGIN SSH HOST KEY KEYS-----")
+		keys, _, ended := strings.Cut(after, "-----END SSH HOST KEY KEYS-----")
+		if !ok || !ended {
+			return false
+		}
+		for line := range strings.Lines(keys) {
+			if key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil && key.Type() == ssh.KeyAlgoED25519 {
+				found = key
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+func (o *operator) until(what string, ok func() bool) {
+	o.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for !ok() {
+		if time.Now().After(deadline) {
+			o.Fatal("waited too long until " + what)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// run runs a command by SSH; the host key must be the one that the console told.
+func (o *operator) run(address string, pinned ssh.PublicKey, command string) (string, error) {
+	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(o.Context(), "tcp", net.JoinHostPort(address, "22"))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	link, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
+		User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(o.signer)}, HostKeyCallback: ssh.FixedHostKey(pinned),
+		HostKeyAlgorithms: []string{ssh.KeyAlgoED25519}, Timeout: 5 * time.Second,
+	})
+	if err != nil {
+		return "", err
+	}
+	client := ssh.NewClient(link, channels, requests)
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return "", err
+	}
+	out, err := session.CombinedOutput(command)
+	return strings.TrimSpace(string(out)), err
+}
+
+// says runs a command as soon as one can log in, and gives what it said.
+func (o *operator) says(address string, pinned ssh.PublicKey, command string) string {
+	o.Helper()
+	var out string
+	o.until("login at "+address, func() bool {
+		var err error
+		out, err = o.run(address, pinned, command)
+		var failed *ssh.ExitError
+		if errors.As(err, &failed) {
+			o.Fatalf("%s: %v: %s", command, err, out)
+		}
+		return err == nil
+	})
+	return out
+}
+
+func (o *operator) state(id string, s types.InstanceStateName) {
+	o.Helper()
+	o.until(id+" is "+string(s), func() bool {
+		out, err := o.api.DescribeInstances(o.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
+		must(o, err)
+		i := out.Reservations[0].Instances[0]
+		if i.State.Name == types.InstanceStateNameTerminated && s != i.State.Name {
+			o.Fatalf("%s is terminated: %s", id, aws.ToString(i.StateReason.Message))
+		}
+		return i.State.Name == s
+	})
+}
+
+// TestRealMachine leads a real machine through its life.
+func TestRealMachine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs root and Incus: not with -short")
+	}
+	t.Parallel()
+	lab, api := realLab(t)
+	o := newOperator(t, api)
+	ctx := t.Context()
+	began := time.Now()
+	lap := func(what string) {
+		t.Logf("%6.1f s %s", time.Since(began).Seconds(), what)
+		began = time.Now()
+	}
+
+	images, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
+	must(t, err)
+	group, err := api.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: aws.String("web"), Description: aws.String("web")})
+	must(t, err)
+	anywhere := types.IpPermission{IpProtocol: aws.String("-1"), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}}}
+	_, err = api.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{GroupId: group.GroupId, IpPermissions: []types.IpPermission{anywhere}})
+	must(t, err)
+	admin := []types.IpPermission{{
+		IpProtocol: aws.String("tcp"), FromPort: aws.Int32(22), ToPort: aws.Int32(22),
+		IpRanges: []types.IpRange{{CidrIp: aws.String(lab.Gateway().String() + "/32")}},
+	}}
+	_, err = api.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{GroupId: group.GroupId, IpPermissions: admin})
+	must(t, err)
+	nic, err := api.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
+		SubnetId: aws.String(lab.Subnet("eu-lab-1a")), Groups: []string{*group.GroupId},
+	})
+	must(t, err)
+	address := *nic.NetworkInterface.PrivateIpAddress
+	volume, err := api.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String("eu-lab-1a"), Size: aws.Int32(1)})
+	must(t, err)
+	device := "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + strings.ReplaceAll(*volume.VolumeId, "-", "")
+	run := func(image string) string {
+		out, err := api.RunInstances(ctx, &ec2.RunInstancesInput{
+			ImageId: &image, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: types.InstanceTypeT3Micro, UserData: o.userData(),
+			MetadataOptions: &types.InstanceMetadataOptionsRequest{HttpTokens: types.HttpTokensStateRequired},
+			NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
+				DeviceIndex: aws.Int32(0), NetworkInterfaceId: nic.NetworkInterface.NetworkInterfaceId, DeleteOnTermination: aws.Bool(false),
+			}},
+		})
+		must(t, err)
+		id := *out.Instances[0].InstanceId
+		o.state(id, types.InstanceStateNameRunning)
+		return id
+	}
+	attach := func(id string) {
+		_, err := api.AttachVolume(ctx, &ec2.AttachVolumeInput{Device: aws.String("/dev/sdf"), InstanceId: &id, VolumeId: volume.VolumeId})
+		must(t, err)
+		o.until("the volume is attached", func() bool {
+			out, err := api.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}})
+			must(t, err)
+			a := out.Volumes[0].Attachments
+			return len(a) == 1 && a[0].State == types.VolumeAttachmentStateAttached
+		})
+	}
+
+	id := run(*images.Images[0].ImageId)
+	lap("pending → running")
+	pinned := o.hostKey(id)
+	lap("→ host keys on the console")
+	if got := o.says(address, pinned, "cat /etc/from-user-data; hostname"); got != "yes\nip-"+strings.ReplaceAll(address, ".", "-") {
+		t.Errorf("after cloud-init: %q", got)
+	}
+	lap("→ login")
+	t.Log(o.says(address, pinned, "cloud-init status --long 2>&1; cloud-init query cloud_name platform subplatform 2>&1; sudo grep -c . /run/cloud-init/instance-data-sensitive.json"))
+	if got := o.says(address, pinned, "curl -s -o /dev/null -w %{http_code} http://169.254.169.254/latest/meta-data/instance-id"); got != "401" {
+		t.Errorf("without a token the metadata service says %s", got)
+	}
+	const asked = `t=$(curl -sf -X PUT -H "X-aws-ec2-metadata-token-ttl-seconds: 60" http://169.254.169.254/latest/api/token) && curl -sf -H "X-aws-ec2-metadata-token: $t" http://169.254.169.254/latest/meta-data/instance-id`
+	if got := o.says(address, pinned, asked); got != id {
+		t.Errorf("the metadata service says the instance is %q, not %s", got, id)
+	}
+	lap("→ metadata asked")
+
+	attach(id)
+	o.says(address, pinned, "echo kept | sudo tee "+device+"/data")
+	boot := o.says(address, pinned, "cat /proc/sys/kernel/random/boot_id")
+	lap("→ volume attached and written")
+	_, err = api.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: []string{id}})
+	must(t, err)
+	o.until("the boot id changes", func() bool {
+		now, err := o.run(address, pinned, "cat /proc/sys/kernel/random/boot_id; cat "+device+"/data")
+		return err == nil && !strings.Contains(now, boot) && strings.Contains(now, "kept")
+	})
+	lap("→ rebooted, volume there")
+
+	_, err = api.RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{GroupId: group.GroupId, IpPermissions: admin})
+	must(t, err)
+	if out, err := o.run(address, pinned, "true"); err == nil {
+		t.Errorf("login after its rule was revoked: %s", out)
+	}
+	_, err = api.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{GroupId: group.GroupId, IpPermissions: admin})
+	must(t, err)
+	o.says(address, pinned, "true")
+	lap("→ rule revoked and authorized")
+
+	_, err = api.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: []string{id}})
+	must(t, err)
+	o.state(id, types.InstanceStateNameStopped)
+	lap("→ stopped")
+	img, err := api.CreateImage(ctx, &ec2.CreateImageInput{
+		InstanceId: &id, Name: aws.String("prebuilt"),
+		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sdf"), NoDevice: aws.String("")}},
+	})
+	must(t, err)
+	o.until("the image is available", func() bool {
+		out, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{*img.ImageId}})
+		must(t, err)
+		if out.Images[0].State == types.ImageStateFailed {
+			t.Fatal(*out.Images[0].StateReason.Message)
+		}
+		return out.Images[0].State == types.ImageStateAvailable
+	})
+	lap("→ image available")
+	_, err = api.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+	must(t, err)
+	o.state(id, types.InstanceStateNameTerminated)
+	lap("→ terminated")
+
+	again := run(*img.ImageId)
+	lap("pending → running, from the image")
+	attach(again)
+	next := o.hostKey(again)
+	if bytes.Equal(next.Marshal(), pinned.Marshal()) {
+		t.Error("the machine of the captured image has the old host key: cloud-init did not see a new instance")
+	}
+	if got := o.says(address, next, fmt.Sprintf("cat %s/data /etc/from-user-data", device)); got != "kept\nyes" {
+		t.Errorf("after relaunch: %q", got)
+	}
+	lap("→ login, data found")
+}
