@@ -122,6 +122,9 @@ func (l *Lab) strike(due func(*Fault) bool) *Fault {
 
 // isDown says whether requests are refused, and whether without an answer.
 func (l *Lab) isDown() (hangsUp, down bool) {
+	l.ending.Lock()
+	down = l.closed
+	l.ending.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.cfg.Clock.Now()

@@ -44,6 +44,9 @@ func (l *Lab) seed(r *region, s Seed) {
 		disks: []disk{{device: rootDevice, kind: "gp3", size: rootSize, deletes: true, snapshot: l.fixedID("snap-", r.name+" "+s.Name)}},
 	}
 	r.images[img.id] = img
+	if s.Parameter != "" {
+		r.params[s.Parameter] = &param{value: img.id, dataType: "aws:ec2:image", version: 1, changed: float64(l.now().Unix())}
+	}
 }
 
 // launchable finds an image that can be launched now.
@@ -94,7 +97,7 @@ func (c *call) freeName(name string) error {
 
 type createImage struct {
 	dry
-	InstanceId         string `query:"required"` //nolint:revive // the parameter's name
+	InstanceID         string `query:"required"`
 	Name               string `query:"required"`
 	Description        string
 	NoReboot           bool
@@ -103,7 +106,7 @@ type createImage struct {
 }
 
 func (c *call) createImage(in *createImage) (any, error) {
-	i, err := c.instance(in.InstanceId)
+	i, err := c.instance(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 type imageOnly struct {
 	dry
-	ImageId string `query:"required"` //nolint:revive // the parameter's name
+	ImageID string `query:"required"`
 }
 
 type deregisterImage struct {
@@ -20,7 +20,7 @@ type deregisterImage struct {
 }
 
 func (c *call) deregisterImage(in *deregisterImage) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +59,12 @@ func (c *call) deregisterImage(in *deregisterImage) (any, error) {
 type copyImage struct {
 	dry
 	Name             string `query:"required"`
-	SourceImageId    string `query:"required"` //nolint:revive // the parameter's name
+	SourceImageID    string `query:"required"`
 	SourceRegion     string `query:"required"`
 	Description      string
 	ClientToken      string
 	Encrypted        bool
-	KmsKeyId         string //nolint:revive // the parameter's name
+	KmsKeyID         string
 	CopyImageTags    bool
 	TagSpecification []tagSpecification
 }
@@ -74,7 +74,7 @@ func (c *call) copyImage(in *copyImage) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.KmsKeyId != "" && !in.Encrypted {
+	if in.KmsKeyID != "" && !in.Encrypted {
 		return nil, query.Errorf("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.")
 	}
 	from := c.regions[in.SourceRegion]
@@ -82,7 +82,7 @@ func (c *call) copyImage(in *copyImage) (any, error) {
 		return nil, query.Errorf("InvalidParameterValue", "Value (%s) for parameter sourceRegion is invalid", in.SourceRegion)
 	}
 	id, err := c.once(in.ClientToken, func() (string, error) {
-		original, err := find(from.images, in.SourceImageId, noImage)
+		original, err := find(from.images, in.SourceImageID, noImage)
 		if err != nil {
 			return "", err
 		}
@@ -126,7 +126,7 @@ func (c *call) copySnapshots(img, original *image, from *region, in *copyImage, 
 	for _, d := range original.disks {
 		d.encrypted = d.encrypted || in.Encrypted
 		if in.Encrypted {
-			d.kms = c.kmsKey(true, in.KmsKeyId)
+			d.kms = c.kmsKey(true, in.KmsKeyID)
 		}
 		s := &snapshot{
 			identity: c.identify("snap-"), size: d.size, state: "pending", made: c.at, encrypted: d.encrypted, kms: d.kms,
@@ -166,10 +166,10 @@ func (c *call) copied(ctx context.Context, img *image, copies []*snapshot, fault
 
 type modifyImageAttribute struct {
 	dry
-	ImageId          string `query:"required"` //nolint:revive // the parameter's name
+	ImageID          string `query:"required"`
 	Attribute        string
 	OperationType    string
-	UserId           []string //nolint:revive // the parameter's name
+	UserID           []string
 	UserGroup        []string
 	OrganizationArn  []string
 	Description      *struct{ Value string }
@@ -177,11 +177,11 @@ type modifyImageAttribute struct {
 }
 
 type launchPermission struct {
-	UserId, OrganizationArn, Group string //nolint:revive // the parameters' names
+	UserID, OrganizationArn, Group string
 }
 
 func (c *call) modifyImageAttribute(in *modifyImageAttribute) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -200,8 +200,8 @@ func (c *call) modifyImageAttribute(in *modifyImageAttribute) (any, error) {
 	if in.OperationType == "remove" {
 		short = &p.Remove
 	}
-	for _, id := range in.UserId {
-		*short = append(*short, launchPermission{UserId: id})
+	for _, id := range in.UserID {
+		*short = append(*short, launchPermission{UserID: id})
 	}
 	for _, arn := range in.OrganizationArn {
 		*short = append(*short, launchPermission{OrganizationArn: arn})
@@ -230,8 +230,8 @@ var organization = regexp.MustCompile(`^arn:aws:organizations::[0-9]{12}:organiz
 
 func (p launchPermission) check() error {
 	switch {
-	case p.UserId != "" && !accountID.MatchString(p.UserId):
-		return query.Errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s\" for userId item type.", p.UserId)
+	case p.UserID != "" && !accountID.MatchString(p.UserID):
+		return query.Errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s\" for userId item type.", p.UserID)
 	case p.OrganizationArn != "" && !organization.MatchString(p.OrganizationArn):
 		return query.Errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s\" for organizationArn item type.", p.OrganizationArn)
 	case p.Group != "" && p.Group != "all":
@@ -250,7 +250,7 @@ func (img *image) permit(p launchPermission, add bool) {
 			*list = append(*list, v)
 		}
 	}
-	set(&img.users, p.UserId)
+	set(&img.users, p.UserID)
 	set(&img.orgs, p.OrganizationArn)
 	if p.Group == "all" {
 		img.public = add
@@ -267,7 +267,7 @@ type valueView struct {
 }
 
 func (c *call) describeImageAttribute(in *describeImageAttribute) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -309,7 +309,7 @@ type enableImageDeprecation struct {
 }
 
 func (c *call) enableImageDeprecation(in *enableImageDeprecation) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +321,7 @@ func (c *call) enableImageDeprecation(in *enableImageDeprecation) (any, error) {
 }
 
 func (c *call) disableImageDeprecation(in *imageOnly) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +339,7 @@ type saysSo struct {
 }
 
 func (c *call) enableProtection(in *enableProtection) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -351,7 +351,7 @@ func (c *call) enableProtection(in *enableProtection) (any, error) {
 }
 
 func (c *call) disableProtection(in *imageOnly) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ type instance struct {
 	shutdown    string // stop or terminate: what powering itself off does
 	spot        string // the spot request's id; "": on demand
 	notice      *spotNotice
-	keep        bool // DisableApiTermination
+	keep        bool // DisableAPITermination
 	monitored   bool
 	token       string
 	impaired    time.Time
@@ -140,7 +140,7 @@ func (l *Lab) queue(i *instance, breakable bool, work func(context.Context)) {
 
 type instanceIDs struct {
 	dry
-	InstanceId []string `query:"required"` //nolint:revive // the parameter's name
+	InstanceID []string `query:"required"`
 }
 
 type change struct {
@@ -176,7 +176,7 @@ func (c *call) userReason() string {
 type startInstances instanceIDs
 
 func (c *call) startInstances(in *startInstances) (any, error) {
-	list, err := c.chosen(in.InstanceId)
+	list, err := c.chosen(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +226,7 @@ type stopInstances struct {
 }
 
 func (c *call) stopInstances(in *stopInstances) (any, error) {
-	list, err := c.chosen(in.InstanceId)
+	list, err := c.chosen(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +248,7 @@ func (c *call) stopInstances(in *stopInstances) (any, error) {
 		if i.cancel != nil && in.Force {
 			i.cancel() // a clean shutdown that does not end
 		}
+		i.impaired = time.Time{}
 		c.enter(i, stopping, c.userReason(), &reason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"})
 		c.queue(i, true, func(ctx context.Context) { c.stopped(ctx, i, in.Force) })
 	}), nil
@@ -273,7 +274,7 @@ func (l *Lab) stopped(ctx context.Context, i *instance, force bool) {
 type rebootInstances instanceIDs
 
 func (c *call) rebootInstances(in *rebootInstances) (any, error) {
-	list, err := c.chosen(in.InstanceId)
+	list, err := c.chosen(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -295,11 +296,11 @@ func (c *call) rebootInstances(in *rebootInstances) (any, error) {
 
 type terminateInstances struct {
 	instanceIDs
-	Force, SkipOsShutdown bool //nolint:revive // the parameter's name
+	Force, SkipOsShutdown bool
 }
 
 func (c *call) terminateInstances(in *terminateInstances) (any, error) {
-	list, err := c.chosen(in.InstanceId)
+	list, err := c.chosen(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}

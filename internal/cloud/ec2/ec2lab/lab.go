@@ -19,9 +19,11 @@ type Lab struct {
 	began   time.Time
 	gateway netip.Addr
 
-	stop  context.CancelFunc // of everything that goes on in the background
-	tasks sync.WaitGroup
-	spawn func(func(context.Context)) // starts a task that Close ends and waits for
+	stop   context.CancelFunc // of everything that goes on in the background
+	tasks  sync.WaitGroup
+	ending sync.Mutex // guards closed, and that no task begins once it is set
+	closed bool
+	spawn  func(func(context.Context)) // starts a task that Close ends and waits for
 
 	mu       sync.Mutex // guards all below, and everything reachable from regions
 	serial   int
@@ -61,7 +63,13 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	}
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
-	l.spawn = func(task func(context.Context)) { l.tasks.Go(func() { task(base) }) }
+	l.spawn = func(task func(context.Context)) {
+		l.ending.Lock()
+		defer l.ending.Unlock()
+		if !l.closed {
+			l.tasks.Go(func() { task(base) })
+		}
+	}
 	if err := l.host.Wall(ctx, nil); err != nil {
 		return nil, l.giveUp(ctx, err)
 	}
@@ -79,8 +87,12 @@ func (l *Lab) giveUp(ctx context.Context, err error) error {
 	return err
 }
 
-// Close ends what goes on and removes everything from the host.
+// Close ends what goes on and removes everything from the host. Requests that come later are refused
+// as if the API was down; closing again removes what could not be removed before.
 func (l *Lab) Close(ctx context.Context) error {
+	l.ending.Lock()
+	l.closed = true
+	l.ending.Unlock()
 	l.stop()
 	l.tasks.Wait()
 	l.mu.Lock()

@@ -116,15 +116,20 @@ func TestParameters(t *testing.T) {
 		must(t, put(b.base(), false))
 		_, err := get()
 		refused(t, err, "ParameterNotFound")
-		time.Sleep(5 * time.Second)
+		time.Sleep(6 * time.Second)
 		if got, err := get(); err != nil || got != b.base() {
 			t.Errorf("%s, %v", got, err)
 		}
 		refused(t, put(b.base(), false), "ParameterAlreadyExists")
 		must(t, put("ami-00000000000000000", true)) // accepted, and found wrong later
-		time.Sleep(5 * time.Second)
+		time.Sleep(6 * time.Second)
 		if got, err := get(); err != nil || got != b.base() {
 			t.Errorf("a value that is no image was taken: %s, %v", got, err)
+		}
+		vendor, err := store.GetParameter(b.ctx(), &ssm.GetParameterInput{Name: aws.String("/vendor/debian-12")})
+		must(t, err)
+		if *vendor.Parameter.Value != b.base() {
+			t.Errorf("the vendor's parameter says %s", *vendor.Parameter.Value)
 		}
 		many, err := store.GetParameters(b.ctx(), &ssm.GetParametersInput{Names: []string{"/hallmark/web", "/hallmark/db"}})
 		must(t, err)

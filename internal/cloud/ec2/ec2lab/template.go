@@ -32,16 +32,16 @@ const noTemplate = "InvalidLaunchTemplateId.NotFound"
 
 // templateName is embedded by what names a template.
 type templateName struct {
-	LaunchTemplateId   string //nolint:revive // the parameter's name
+	LaunchTemplateID   string
 	LaunchTemplateName string
 }
 
 func (c *call) template(n templateName) (*template, error) {
-	if (n.LaunchTemplateId == "") == (n.LaunchTemplateName == "") {
+	if (n.LaunchTemplateID == "") == (n.LaunchTemplateName == "") {
 		return nil, query.Errorf("InvalidParameterCombination", "Give either LaunchTemplateId or LaunchTemplateName")
 	}
-	if n.LaunchTemplateId != "" {
-		return find(c.r.templates, n.LaunchTemplateId, noTemplate)
+	if n.LaunchTemplateID != "" {
+		return find(c.r.templates, n.LaunchTemplateID, noTemplate)
 	}
 	for _, t := range c.r.templates {
 		if t.name == n.LaunchTemplateName {
@@ -239,7 +239,7 @@ func (c *call) templateView(t *template) templateView {
 type describeLaunchTemplates struct {
 	dry
 	pages
-	LaunchTemplateId   []string //nolint:revive // the parameter's name
+	LaunchTemplateID   []string
 	LaunchTemplateName []string
 	Filter             []filter
 }
@@ -248,11 +248,11 @@ func (c *call) describeLaunchTemplates(in *describeLaunchTemplates) (any, error)
 	for _, name := range in.LaunchTemplateName {
 		if t, err := c.template(templateName{LaunchTemplateName: name}); err != nil {
 			return nil, err
-		} else if !slices.Contains(in.LaunchTemplateId, t.id) {
-			in.LaunchTemplateId = append(in.LaunchTemplateId, t.id)
+		} else if !slices.Contains(in.LaunchTemplateID, t.id) {
+			in.LaunchTemplateID = append(in.LaunchTemplateID, t.id)
 		}
 	}
-	list, err := listed(c.r.templates, in.LaunchTemplateId, noTemplate)
+	list, err := listed(c.r.templates, in.LaunchTemplateID, noTemplate)
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +301,7 @@ func (c *call) versionView(t *template, n int) versionView {
 	v := t.versions[n-1]
 	return versionView{
 		t.id, t.name, n, v.description, v.made, c.root(), n == t.standard,
-		dataView{v.data.ImageId, v.data.InstanceType, v.data.KeyName, v.data.UserData, v.data.SecurityGroupId, v.data.InstanceInitiatedShutdownBehavior},
+		dataView{v.data.ImageID, v.data.InstanceType, v.data.KeyName, v.data.UserData, v.data.SecurityGroupID, v.data.InstanceInitiatedShutdownBehavior},
 	}
 }
 
