@@ -6,6 +6,15 @@
 // right; a region is told by the credential scope of the Authorization header and nothing else is
 // read of it.
 //
+// Code is pointed at it by the SDK's own means: a base endpoint, any credentials, a region of the lab.
+//
+//	lab, err := ec2lab.New(ctx, ec2lab.Config{Seeds: []ec2lab.Seed{{Name: "debian-12-1", Fingerprint: print, Owner: "136693071363"}}})
+//	server := httptest.NewServer(lab.Handler())
+//	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion("eu-lab-1"), config.WithBaseEndpoint(server.URL),
+//		config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("any", "any", "")))
+//	subnet := lab.Subnet("eu-lab-1a")              // where to launch
+//	operator := lab.Gateway().String() + "/32"     // what to let in for SSH from this host
+//
 // Faithful, and tested so: names, shapes and codes of the actions it has; a parameter that it does
 // not know is refused and never ignored; states change in time, with the intermediate ones;
 // interfaces and volumes outlive instances; security groups are enforced on real packets, connections

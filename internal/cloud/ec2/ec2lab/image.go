@@ -225,6 +225,13 @@ func (c *call) captured(img *image, host string, err error, fault *Fault) {
 	}
 }
 
+// hold keeps the host's image while something still needs it that is no AMI. Called with mu held.
+func (l *Lab) hold(img *image) {
+	if l.images[img.host] > 0 {
+		l.images[img.host]++
+	}
+}
+
 // release deletes the host's image when the last AMI on it is gone. Called with mu held.
 func (l *Lab) release(img *image) {
 	if img.host == "" || l.images[img.host] == 0 { // none, or a seed's

@@ -190,6 +190,25 @@ func TestRealData(t *testing.T) {
 	if said, _ := within(t, cfg, *twin.InstanceId, "cat "+folder+"/data /root/data"); said != "kept\nkept" {
 		t.Errorf("the twin has %q", said)
 	}
+
+	// The volume goes from one machine that runs to another.
+	described, err := api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
+	must(t, err)
+	volume := *described.Reservations[0].Instances[0].BlockDeviceMappings[1].Ebs.VolumeId
+	path := "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + strings.ReplaceAll(volume, "-", "")
+	_, err = api.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: &volume})
+	must(t, err)
+	must(t, ec2.NewVolumeAvailableWaiter(api, func(w *ec2.VolumeAvailableWaiterOptions) { w.MinDelay = time.Second }).Wait(ctx,
+		&ec2.DescribeVolumesInput{VolumeIds: []string{volume}}, time.Minute))
+	if said, there := within(t, cfg, id, "cat "+path+"/data"); there {
+		t.Errorf("what was detached still says %q", said)
+	}
+	_, err = api.AttachVolume(ctx, &ec2.AttachVolumeInput{Device: aws.String("/dev/sdg"), InstanceId: twin.InstanceId, VolumeId: &volume})
+	must(t, err)
+	o.until("the twin has the volume, too", func() bool {
+		said, _ := within(t, cfg, *twin.InstanceId, "cat "+path+"/data")
+		return said == "kept"
+	})
 }
 
 // TestRealClear removes what a lab that died has left.
