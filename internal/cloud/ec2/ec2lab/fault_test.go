@@ -1,7 +1,6 @@
 package ec2lab_test
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -59,12 +58,13 @@ func TestCapacity(t *testing.T) {
 	inBubble(t, ec2lab.Config{}, func(b *bench) {
 		b.script(ec2lab.Fault{Kind: ec2lab.Capacity, Zone: "eu-lab-1a", Type: "t3.small"})
 		token := func(in *ec2.RunInstancesInput) { in.ClientToken = aws.String("t") }
-		_, err := b.tryRun(token)
-		refused(t, err, "InsufficientInstanceCapacity")
 		other := b.run(func(in *ec2.RunInstancesInput) { in.SubnetId = aws.String(b.lab.Subnet("eu-lab-1b")) })
 		if zone := *other.Placement.AvailabilityZone; zone != "eu-lab-1b" {
 			t.Errorf("launched in %s", zone)
 		}
+		b.run(func(in *ec2.RunInstancesInput) { in.InstanceType = types.InstanceTypeT3Micro })
+		_, err := b.tryRun(token)
+		refused(t, err, "InsufficientInstanceCapacity")
 		b.run(token)
 	})
 }
@@ -167,8 +167,13 @@ func TestHidden(t *testing.T) {
 		in := &ec2.DescribeInstancesInput{InstanceIds: []string{*i.InstanceId}}
 		_, err := b.api.DescribeInstances(b.ctx(), in)
 		refused(t, err, "InvalidInstanceID.NotFound")
+		all, err := b.api.DescribeInstances(b.ctx(), &ec2.DescribeInstancesInput{})
+		must(t, err)
+		if len(all.Reservations) != 0 {
+			t.Errorf("it is listed: %+v", all.Reservations)
+		}
 		time.Sleep(30 * time.Second)
 		_, err = b.api.DescribeInstances(b.ctx(), in)
-		must(t, errors.Join(err))
+		must(t, err)
 	})
 }

@@ -162,7 +162,10 @@ func (l *Lab) answer(c *call) (any, error) {
 		return nil, err
 	}
 	body, err := l.held(c, act)
-	l.settle(context.WithoutCancel(c.ctx)) // the state has changed even if the caller has gone
+	// The state has changed even if the caller has gone. What is not enforced must not look as if it was.
+	if failed := l.settle(context.WithoutCancel(c.ctx)); err == nil && failed != nil {
+		err = fmt.Errorf("bring the security groups to the host: %w", failed)
+	}
 	return body, err
 }
 

@@ -134,7 +134,7 @@ func (l *Lab) queue(i *instance, breakable bool, work func(context.Context)) {
 			i.waiting--
 			i.cancel = nil
 		})
-		l.settle(ctx)
+		l.settled(ctx)
 	})
 }
 

@@ -161,7 +161,14 @@ func (l *Lab) later(ctx context.Context, d time.Duration, change func()) {
 		return
 	}
 	l.locked(change)
-	l.settle(ctx)
+	l.settled(ctx)
+}
+
+// settled is settle in the background, where nobody waits for the answer.
+func (l *Lab) settled(ctx context.Context) {
+	if err := l.settle(ctx); err != nil && ctx.Err() == nil {
+		l.cfg.Log.Error("bring the security groups to the host", "err", err)
+	}
 }
 
 func (l *Lab) locked(change func()) {
@@ -170,8 +177,9 @@ func (l *Lab) locked(change func()) {
 	change()
 }
 
-// settle brings the rules to the host if the state has changed in a way that matters to them.
-func (l *Lab) settle(ctx context.Context) {
+// settle brings the rules to the host if the state has changed in a way that matters to them. If that
+// fails, the next one tries again.
+func (l *Lab) settle(ctx context.Context) error {
 	l.walls.Lock()
 	defer l.walls.Unlock()
 	l.mu.Lock()
@@ -183,9 +191,11 @@ func (l *Lab) settle(ctx context.Context) {
 	}
 	l.mu.Unlock()
 	if !dirty {
-		return
+		return nil
 	}
-	if err := l.host.Wall(ctx, ends); err != nil && ctx.Err() == nil {
-		l.cfg.Log.Error("bring the security groups to the host", "err", err)
+	err := l.host.Wall(ctx, ends)
+	if err != nil {
+		l.locked(func() { l.mutated = true })
 	}
+	return err
 }

@@ -117,6 +117,7 @@ func TestRealMachine(t *testing.T) {
 	ctx := t.Context()
 	began := time.Now()
 	lap := func(what string) {
+		t.Helper()
 		t.Logf("%6.1f s %s", time.Since(began).Seconds(), what)
 		began = time.Now()
 	}

@@ -176,12 +176,14 @@ func (c *call) launch(in *runInstances) (string, error) {
 
 // begin brings the machine up.
 func (l *Lab) begin(ctx context.Context, i *instance, volumes []*volume) {
-	l.settle(ctx) // the rules are there before the machine is
 	spec := machines.Spec{
 		ID: i.id, Image: i.image.host, Address: i.nic.address, VCPUs: min(i.kind.vcpus, runtime.NumCPU()), MemoryMiB: i.kind.memory,
 		Volumes: map[string]string{},
 	}
 	err := l.failsLaunch(i)
+	if err == nil {
+		err = l.settle(ctx) // the rules are there before the machine is
+	}
 	for _, v := range volumes {
 		if v.root || err != nil {
 			continue

@@ -118,14 +118,11 @@ func (h *Incus) Start(ctx context.Context, id string) error {
 	return h.turn(ctx, id, "start", false, 0)
 }
 
-// deaf is how long a system that is just booting may take no notice of a request to shut down: init
-// loses it, and has to be asked again.
-const deaf = 5 * time.Second
-
-// Stop implements Host.
+// Stop implements Host. A system that is just booting may take no notice of a request to shut down:
+// init loses it, and has to be asked again. One that is at it already does not mind.
 func (h *Incus) Stop(ctx context.Context, id string, force bool) error {
 	if !force {
-		for _, timeout := range []time.Duration{deaf, h.cfg.Grace} {
+		for _, timeout := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, h.cfg.Grace} {
 			if err := h.turn(ctx, id, "stop", false, timeout); err == nil || ctx.Err() != nil || absent(err) {
 				return err
 			}
