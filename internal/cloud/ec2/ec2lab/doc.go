@@ -25,7 +25,9 @@
 //   - A machine is a system container. It shares the host's kernel and has no block devices: a data
 //     volume appears as a directory where Linux shows the device of an EBS volume on Nitro,
 //     /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0. What is to be mounted
-//     must be bound, not mounted, and is already formatted. The root volume exists in the API only.
+//     must be bound, not mounted, and is already formatted. (A loop device can be handed in and formatted,
+//     but to mount it was refused inside, also with Incus 6.0.4 told to intercept.) The root volume
+//     exists in the API only.
 //   - Snapshots of data volumes are copies of directories. Encryption and keys are remembered, not done.
 //   - All of a lab's subnets lie behind one router whose address is the lab's gateway; a machine sees
 //     the lab's whole range as its own network. The host itself counts as the gateway's address: a

@@ -89,7 +89,7 @@ func (l *Lab) Script(f Fault) error {
 		i.notice = &spotNotice{now.Add(f.For)}
 		l.spawn(func(ctx context.Context) {
 			l.later(ctx, f.For, func() {
-				l.terminate(i, "Server.SpotInstanceTermination", &reason{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"})
+				l.terminate(i, "Server.SpotInstanceTermination", &reason{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"}, true)
 			})
 		})
 	case Maintenance:

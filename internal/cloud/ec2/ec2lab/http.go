@@ -2,13 +2,11 @@ package ec2lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/query"
@@ -207,10 +205,4 @@ func joined(errs ...error) error {
 		return errs[i]
 	}
 	return nil
-}
-
-// isNotFound says whether an error is about something that does not exist.
-func isNotFound(err error) bool {
-	var refusal *query.Error
-	return errors.As(err, &refusal) && strings.HasSuffix(refusal.Code, ".NotFound")
 }

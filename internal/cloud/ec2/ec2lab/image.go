@@ -170,7 +170,7 @@ func (c *call) capture(ctx context.Context, i *instance, img *image, copies map[
 	var runs bool
 	c.locked(func() { runs = i.state == running })
 	rests := runs && !noReboot
-	err := error(nil)
+	var err error
 	if rests {
 		err = c.host.Stop(ctx, i.id, false)
 	}

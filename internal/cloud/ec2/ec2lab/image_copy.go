@@ -95,7 +95,7 @@ func (c *call) copySnapshots(img, original *image, from *region, in *copyImage, 
 }
 
 func (c *call) copied(ctx context.Context, img *image, copies []*snapshot, fault *Fault) {
-	err := error(nil)
+	var err error
 	for _, s := range copies {
 		if s.host != "" && err == nil {
 			from := s.host

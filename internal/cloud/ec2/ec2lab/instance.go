@@ -138,16 +138,23 @@ func (l *Lab) queue(i *instance, breakable bool, work func(context.Context)) {
 	})
 }
 
-// terminate begins the end of an instance. Called with mu held.
-func (l *Lab) terminate(i *instance, transition string, why *reason) {
+// terminate begins the end of an instance; if it runs, with a shutdown where that is to be clean.
+// Called with mu held.
+func (l *Lab) terminate(i *instance, transition string, why *reason, clean bool) {
 	if i.state == shuttingDown || i.state == terminated {
 		return
 	}
+	clean = clean && i.state == running
 	l.enter(i, shuttingDown, transition, why)
 	if i.cancel != nil {
 		i.cancel()
 	}
 	l.queue(i, false, func(ctx context.Context) {
+		if clean {
+			if err := l.host.Stop(ctx, i.id, false); err != nil && ctx.Err() == nil {
+				l.cfg.Log.Warn("shut down before the end", "instance", i.id, "err", err)
+			}
+		}
 		l.keepConsole(ctx, i)
 		l.destroy(ctx, i)
 		if l.cfg.Clock.Sleep(ctx, l.cfg.Delays.Stop) != nil {

@@ -115,3 +115,17 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+func TestTerminate(t *testing.T) {
+	inBubble(t, ec2lab.Config{}, func(b *bench) {
+		for n, pull := range []bool{false, true} {
+			id := b.launched().InstanceId
+			_, err := b.api.TerminateInstances(b.ctx(), &ec2.TerminateInstancesInput{InstanceIds: []string{*id}, SkipOsShutdown: &pull})
+			must(t, err)
+			b.reaches(*id, types.InstanceStateNameTerminated)
+			if got := b.host.Pulled(); got != n {
+				t.Errorf("with SkipOsShutdown %v the plug was pulled %d times", pull, got)
+			}
+		}
+	})
+}

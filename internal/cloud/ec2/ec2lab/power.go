@@ -91,7 +91,7 @@ func (l *Lab) afterStart(ctx context.Context, i *instance, err error) {
 
 type stopInstances struct {
 	instanceIDs
-	Force, Hibernate bool
+	Force, SkipOsShutdown, Hibernate bool
 }
 
 func (c *call) stopInstances(in *stopInstances) (any, error) {
@@ -110,16 +110,17 @@ func (c *call) stopInstances(in *stopInstances) (any, error) {
 			return nil, query.Errorf("UnsupportedOperation", "You can't stop the Spot Instance '%s' because it is associated with a one-time Spot Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.", i.id)
 		}
 	}
+	pull := in.Force || in.SkipOsShutdown
 	return changed(list, func(i *instance) {
-		if i.state == stopped || i.state == stopping && !in.Force {
+		if i.state == stopped || i.state == stopping && !pull {
 			return
 		}
-		if i.cancel != nil && in.Force {
+		if i.cancel != nil && pull {
 			i.cancel() // a clean shutdown that does not end
 		}
 		i.impaired = time.Time{}
 		c.enter(i, stopping, c.userReason(), &reason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"})
-		c.queue(i, true, func(ctx context.Context) { c.stopped(ctx, i, in.Force) })
+		c.queue(i, true, func(ctx context.Context) { c.stopped(ctx, i, pull) })
 	}), nil
 }
 
@@ -163,6 +164,8 @@ func (c *call) rebootInstances(in *rebootInstances) (any, error) {
 	return done{true}, nil
 }
 
+// terminateInstances shuts machines down first, as EC2 does unless SkipOsShutdown says that the plug is
+// to be pulled. Force changes nothing here: no instance of the lab is stuck.
 type terminateInstances struct {
 	instanceIDs
 	Force, SkipOsShutdown bool
@@ -179,6 +182,6 @@ func (c *call) terminateInstances(in *terminateInstances) (any, error) {
 		}
 	}
 	return changed(list, func(i *instance) {
-		c.terminate(i, c.userReason(), &reason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"})
+		c.terminate(i, c.userReason(), &reason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"}, !in.SkipOsShutdown)
 	}), nil
 }

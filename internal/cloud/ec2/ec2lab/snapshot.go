@@ -93,7 +93,7 @@ func (c *call) createSnapshot(in *createSnapshot) (any, error) {
 	s := c.newSnapshot(v, in.Description)
 	c.r.tag(s.id, tags["snapshot"])
 	c.task(func(ctx context.Context) {
-		err := error(nil)
+		var err error
 		if !v.root {
 			err = c.host.CreateVolume(ctx, s.id, v.id, v.size)
 		}
