@@ -10,16 +10,16 @@ import (
 type attachVolume struct {
 	dry
 	Device     string `query:"required"`
-	InstanceId string `query:"required"` //nolint:revive // the parameter's name
-	VolumeId   string `query:"required"` //nolint:revive // the parameter's name
+	InstanceID string `query:"required"`
+	VolumeID   string `query:"required"`
 }
 
 func (c *call) attachVolume(in *attachVolume) (any, error) {
-	v, err := find(c.r.volumes, in.VolumeId, noVolume)
+	v, err := find(c.r.volumes, in.VolumeID, noVolume)
 	if err != nil {
 		return nil, err
 	}
-	i, err := c.instance(in.InstanceId)
+	i, err := c.instance(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -67,13 +67,13 @@ func (c *call) attachVolume(in *attachVolume) (any, error) {
 
 type detachVolume struct {
 	dry
-	VolumeId           string `query:"required"` //nolint:revive // the parameter's name
-	Device, InstanceId string //nolint:revive // the parameter's name
+	VolumeID           string `query:"required"`
+	Device, InstanceID string
 	Force              bool
 }
 
 func (c *call) detachVolume(in *detachVolume) (any, error) {
-	v, err := find(c.r.volumes, in.VolumeId, noVolume)
+	v, err := find(c.r.volumes, in.VolumeID, noVolume)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (c *call) detachVolume(in *detachVolume) (any, error) {
 	switch {
 	case a == nil:
 		return nil, query.Errorf("IncorrectState", "Volume '%s' is in the '%s' state.", v.id, v.state)
-	case in.InstanceId != "" && in.InstanceId != a.instance.id, in.Device != "" && in.Device != a.device:
+	case in.InstanceID != "" && in.InstanceID != a.instance.id, in.Device != "" && in.Device != a.device:
 		return nil, query.Errorf("InvalidAttachment.NotFound", "Volume '%s' is not attached so: it is %s of '%s'", v.id, a.device, a.instance.id)
 	case v.root:
 		return nil, query.Errorf("OperationNotPermitted", "Unable to detach root volume '%s' from instance '%s'", v.id, a.instance.id)
@@ -160,12 +160,12 @@ func (c *call) volumeView(v *volume) volumeView {
 type describeVolumes struct {
 	dry
 	pages
-	VolumeId []string //nolint:revive // the parameter's name
+	VolumeID []string
 	Filter   []filter
 }
 
 func (c *call) describeVolumes(in *describeVolumes) (any, error) {
-	list, err := listed(c.r.volumes, in.VolumeId, noVolume)
+	list, err := listed(c.r.volumes, in.VolumeID, noVolume)
 	if err != nil {
 		return nil, err
 	}

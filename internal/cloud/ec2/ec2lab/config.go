@@ -39,6 +39,7 @@ type Seed struct {
 	Name        string
 	Fingerprint string // the host's name for it, with Incus the whole fingerprint
 	Owner       string // account id, 12 digits
+	Parameter   string // of SSM, that names the AMI, as vendors have for their newest; "": none
 }
 
 // Delays are added to what the real work takes; and for how long things are hidden or remembered.

@@ -89,7 +89,7 @@ func (l *Lab) Script(f Fault) error {
 		i.notice = &spotNotice{now.Add(f.For)}
 		l.spawn(func(ctx context.Context) {
 			l.later(ctx, f.For, func() {
-				l.terminate(i, "Server.SpotInstanceTermination", &reason{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"})
+				l.terminate(i, "Server.SpotInstanceTermination", &reason{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"}, true)
 			})
 		})
 	case Maintenance:
@@ -122,6 +122,9 @@ func (l *Lab) strike(due func(*Fault) bool) *Fault {
 
 // isDown says whether requests are refused, and whether without an answer.
 func (l *Lab) isDown() (hangsUp, down bool) {
+	l.ending.Lock()
+	down = l.closed
+	l.ending.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.cfg.Clock.Now()

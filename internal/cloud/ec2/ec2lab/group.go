@@ -62,13 +62,13 @@ type createSecurityGroup struct {
 	dry
 	GroupName        string `query:"required"`
 	GroupDescription string `query:"required"`
-	VpcId            string //nolint:revive // the parameter's name
+	VpcID            string
 	TagSpecification []tagSpecification
 }
 
 func (c *call) createSecurityGroup(in *createSecurityGroup) (any, error) {
-	if in.VpcId != "" && in.VpcId != c.r.vpc.id {
-		return nil, query.Errorf("InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", in.VpcId)
+	if in.VpcID != "" && in.VpcID != c.r.vpc.id {
+		return nil, query.Errorf("InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", in.VpcID)
 	}
 	if strings.HasPrefix(in.GroupName, "sg-") || len(in.GroupName) > 255 || len(in.GroupDescription) > 255 {
 		return nil, query.Errorf("InvalidParameterValue", "Invalid security group name or description: '%s'", in.GroupName)
@@ -100,11 +100,11 @@ func (c *call) arn(what string) string {
 
 type deleteSecurityGroup struct {
 	dry
-	GroupId string `query:"required"` //nolint:revive // the parameter's name
+	GroupID string `query:"required"`
 }
 
 func (c *call) deleteSecurityGroup(in *deleteSecurityGroup) (any, error) {
-	g, err := find(c.r.groups, in.GroupId, noGroup)
+	g, err := find(c.r.groups, in.GroupID, noGroup)
 	if err != nil {
 		return nil, err
 	}

@@ -102,13 +102,13 @@ type groupView struct {
 type describeSecurityGroups struct {
 	dry
 	pages
-	GroupId   []string //nolint:revive // the parameter's name
+	GroupID   []string
 	GroupName []string
 	Filter    []filter
 }
 
 func (c *call) describeSecurityGroups(in *describeSecurityGroups) (any, error) {
-	list, err := listed(c.r.groups, in.GroupId, noGroup)
+	list, err := listed(c.r.groups, in.GroupID, noGroup)
 	if err != nil {
 		return nil, err
 	}

@@ -2,13 +2,11 @@ package ec2lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/query"
@@ -162,7 +160,10 @@ func (l *Lab) answer(c *call) (any, error) {
 		return nil, err
 	}
 	body, err := l.held(c, act)
-	l.settle(context.WithoutCancel(c.ctx)) // the state has changed even if the caller has gone
+	// The state has changed even if the caller has gone. What is not enforced must not look as if it was.
+	if failed := l.settle(context.WithoutCancel(c.ctx)); err == nil && failed != nil {
+		err = fmt.Errorf("bring the security groups to the host: %w", failed)
+	}
 	return body, err
 }
 
@@ -204,10 +205,4 @@ func joined(errs ...error) error {
 		return errs[i]
 	}
 	return nil
-}
-
-// isNotFound says whether an error is about something that does not exist.
-func isNotFound(err error) bool {
-	var refusal *query.Error
-	return errors.As(err, &refusal) && strings.HasSuffix(refusal.Code, ".NotFound")
 }

@@ -44,6 +44,9 @@ func (l *Lab) seed(r *region, s Seed) {
 		disks: []disk{{device: rootDevice, kind: "gp3", size: rootSize, deletes: true, snapshot: l.fixedID("snap-", r.name+" "+s.Name)}},
 	}
 	r.images[img.id] = img
+	if s.Parameter != "" {
+		r.params[s.Parameter] = &param{value: img.id, dataType: "aws:ec2:image", version: 1, changed: float64(l.now().Unix())}
+	}
 }
 
 // launchable finds an image that can be launched now.
@@ -94,7 +97,7 @@ func (c *call) freeName(name string) error {
 
 type createImage struct {
 	dry
-	InstanceId         string `query:"required"` //nolint:revive // the parameter's name
+	InstanceID         string `query:"required"`
 	Name               string `query:"required"`
 	Description        string
 	NoReboot           bool
@@ -103,7 +106,7 @@ type createImage struct {
 }
 
 func (c *call) createImage(in *createImage) (any, error) {
-	i, err := c.instance(in.InstanceId)
+	i, err := c.instance(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +170,7 @@ func (c *call) capture(ctx context.Context, i *instance, img *image, copies map[
 	var runs bool
 	c.locked(func() { runs = i.state == running })
 	rests := runs && !noReboot
-	err := error(nil)
+	var err error
 	if rests {
 		err = c.host.Stop(ctx, i.id, false)
 	}
@@ -219,6 +222,13 @@ func (c *call) captured(img *image, host string, err error, fault *Fault) {
 	}
 	if err != nil {
 		c.cfg.Log.Error("capture", "image", img.id, "err", err)
+	}
+}
+
+// hold keeps the host's image while something still needs it that is no AMI. Called with mu held.
+func (l *Lab) hold(img *image) {
+	if l.images[img.host] > 0 {
+		l.images[img.host]++
 	}
 }
 

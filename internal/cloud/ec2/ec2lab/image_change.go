@@ -1,7 +1,6 @@
 package ec2lab
 
 import (
-	"context"
 	"regexp"
 	"slices"
 	"time"
@@ -11,7 +10,7 @@ import (
 
 type imageOnly struct {
 	dry
-	ImageId string `query:"required"` //nolint:revive // the parameter's name
+	ImageID string `query:"required"`
 }
 
 type deregisterImage struct {
@@ -20,7 +19,7 @@ type deregisterImage struct {
 }
 
 func (c *call) deregisterImage(in *deregisterImage) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -56,120 +55,12 @@ func (c *call) deregisterImage(in *deregisterImage) (any, error) {
 	}{true, results}, nil
 }
 
-type copyImage struct {
-	dry
-	Name             string `query:"required"`
-	SourceImageId    string `query:"required"` //nolint:revive // the parameter's name
-	SourceRegion     string `query:"required"`
-	Description      string
-	ClientToken      string
-	Encrypted        bool
-	KmsKeyId         string //nolint:revive // the parameter's name
-	CopyImageTags    bool
-	TagSpecification []tagSpecification
-}
-
-func (c *call) copyImage(in *copyImage) (any, error) {
-	tags, err := specified(in.TagSpecification, "image", "snapshot")
-	if err != nil {
-		return nil, err
-	}
-	if in.KmsKeyId != "" && !in.Encrypted {
-		return nil, query.Errorf("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.")
-	}
-	from := c.regions[in.SourceRegion]
-	if from == nil {
-		return nil, query.Errorf("InvalidParameterValue", "Value (%s) for parameter sourceRegion is invalid", in.SourceRegion)
-	}
-	id, err := c.once(in.ClientToken, func() (string, error) {
-		original, err := find(from.images, in.SourceImageId, noImage)
-		if err != nil {
-			return "", err
-		}
-		if original.state != "available" {
-			return "", query.Errorf("InvalidRequest", "Image '%s' is not available for copying: it is %s", original.id, original.state)
-		}
-		if err := c.freeName(in.Name); err != nil {
-			return "", err
-		}
-		img := &image{
-			identity: c.identify("ami-"), name: in.Name, description: in.Description, owner: c.cfg.Account, made: c.at, state: "pending",
-			protection: "disabled", host: original.host, source: original.id, sourceRegion: from.name,
-		}
-		if _, ours := c.images[img.host]; ours {
-			c.images[img.host]++
-		}
-		own := tagSet{}
-		if in.CopyImageTags && original.owner == c.cfg.Account {
-			for k, v := range from.tags[original.id] {
-				own[k] = v
-			}
-		}
-		for k, v := range tags["image"] {
-			own[k] = v
-		}
-		c.r.images[img.id] = img
-		c.r.tag(img.id, own)
-		copies := c.copySnapshots(img, original, from, in, tags["snapshot"])
-		fault := c.imageFault(in.Name)
-		c.task(func(ctx context.Context) { c.copied(ctx, img, copies, fault) })
-		return img.id, nil
-	})
-	return struct {
-		ID string `xml:"imageId"`
-	}{id}, err
-}
-
-// copySnapshots gives a copied image disks with snapshots of its own.
-func (c *call) copySnapshots(img, original *image, from *region, in *copyImage, tags tagSet) []*snapshot {
-	var copies []*snapshot
-	for _, d := range original.disks {
-		d.encrypted = d.encrypted || in.Encrypted
-		if in.Encrypted {
-			d.kms = c.kmsKey(true, in.KmsKeyId)
-		}
-		s := &snapshot{
-			identity: c.identify("snap-"), size: d.size, state: "pending", made: c.at, encrypted: d.encrypted, kms: d.kms,
-			description: "Copied for DestinationAmi " + img.id + " from SourceAmi " + original.id, root: len(copies) == 0, volume: "vol-ffffffff",
-		}
-		if source := from.snapshots[d.snapshot]; source != nil && !source.root {
-			s.host = source.host
-		}
-		c.r.snapshots[s.id] = s
-		c.r.tag(s.id, tags)
-		d.snapshot = s.id
-		img.disks = append(img.disks, d)
-		copies = append(copies, s)
-	}
-	return copies
-}
-
-func (c *call) copied(ctx context.Context, img *image, copies []*snapshot, fault *Fault) {
-	err := error(nil)
-	for _, s := range copies {
-		if s.host != "" && err == nil {
-			from := s.host
-			c.locked(func() { s.host = s.id })
-			err = c.host.CreateVolume(ctx, s.id, from, s.size)
-		}
-	}
-	d := c.cfg.Delays.Copy
-	if fault != nil {
-		d += fault.For
-	}
-	c.later(ctx, d, func() {
-		if c.r.images[img.id] != nil {
-			c.captured(img, "", err, fault)
-		}
-	})
-}
-
 type modifyImageAttribute struct {
 	dry
-	ImageId          string `query:"required"` //nolint:revive // the parameter's name
+	ImageID          string `query:"required"`
 	Attribute        string
 	OperationType    string
-	UserId           []string //nolint:revive // the parameter's name
+	UserID           []string
 	UserGroup        []string
 	OrganizationArn  []string
 	Description      *struct{ Value string }
@@ -177,11 +68,11 @@ type modifyImageAttribute struct {
 }
 
 type launchPermission struct {
-	UserId, OrganizationArn, Group string //nolint:revive // the parameters' names
+	UserID, OrganizationArn, Group string
 }
 
 func (c *call) modifyImageAttribute(in *modifyImageAttribute) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -200,8 +91,8 @@ func (c *call) modifyImageAttribute(in *modifyImageAttribute) (any, error) {
 	if in.OperationType == "remove" {
 		short = &p.Remove
 	}
-	for _, id := range in.UserId {
-		*short = append(*short, launchPermission{UserId: id})
+	for _, id := range in.UserID {
+		*short = append(*short, launchPermission{UserID: id})
 	}
 	for _, arn := range in.OrganizationArn {
 		*short = append(*short, launchPermission{OrganizationArn: arn})
@@ -230,8 +121,8 @@ var organization = regexp.MustCompile(`^arn:aws:organizations::[0-9]{12}:organiz
 
 func (p launchPermission) check() error {
 	switch {
-	case p.UserId != "" && !accountID.MatchString(p.UserId):
-		return query.Errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s\" for userId item type.", p.UserId)
+	case p.UserID != "" && !accountID.MatchString(p.UserID):
+		return query.Errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s\" for userId item type.", p.UserID)
 	case p.OrganizationArn != "" && !organization.MatchString(p.OrganizationArn):
 		return query.Errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s\" for organizationArn item type.", p.OrganizationArn)
 	case p.Group != "" && p.Group != "all":
@@ -250,7 +141,7 @@ func (img *image) permit(p launchPermission, add bool) {
 			*list = append(*list, v)
 		}
 	}
-	set(&img.users, p.UserId)
+	set(&img.users, p.UserID)
 	set(&img.orgs, p.OrganizationArn)
 	if p.Group == "all" {
 		img.public = add
@@ -267,7 +158,7 @@ type valueView struct {
 }
 
 func (c *call) describeImageAttribute(in *describeImageAttribute) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -309,7 +200,7 @@ type enableImageDeprecation struct {
 }
 
 func (c *call) enableImageDeprecation(in *enableImageDeprecation) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +212,7 @@ func (c *call) enableImageDeprecation(in *enableImageDeprecation) (any, error) {
 }
 
 func (c *call) disableImageDeprecation(in *imageOnly) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +230,7 @@ type saysSo struct {
 }
 
 func (c *call) enableProtection(in *enableProtection) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}
@@ -351,7 +242,7 @@ func (c *call) enableProtection(in *enableProtection) (any, error) {
 }
 
 func (c *call) disableProtection(in *imageOnly) (any, error) {
-	img, err := c.own(in.ImageId)
+	img, err := c.own(in.ImageID)
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ func (c *call) imageView(img *image) imageView {
 type describeImages struct {
 	dry
 	pages
-	ImageId           []string //nolint:revive // the parameter's name
+	ImageID           []string
 	Owner             []string
 	ExecutableBy      []string
 	IncludeDeprecated bool
@@ -78,12 +78,12 @@ type describeImages struct {
 }
 
 func (c *call) describeImages(in *describeImages) (any, error) {
-	for _, id := range in.ImageId {
+	for _, id := range in.ImageID {
 		if _, err := c.image(id); err != nil {
 			return nil, err
 		}
 	}
-	list, err := listed(c.r.images, in.ImageId, noImage)
+	list, err := listed(c.r.images, in.ImageID, noImage)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (c *call) describeImages(in *describeImages) (any, error) {
 // it unless they ask.
 func (c *call) shows(in *describeImages, img *image) bool {
 	mine := img.owner == c.cfg.Account
-	if !img.deprecated.IsZero() && img.deprecated.Before(c.at) && !mine && !in.IncludeDeprecated && len(in.ImageId) == 0 {
+	if !img.deprecated.IsZero() && img.deprecated.Before(c.at) && !mine && !in.IncludeDeprecated && len(in.ImageID) == 0 {
 		return false
 	}
 	if len(in.Owner) > 0 && !slices.Contains(in.Owner, img.owner) && (!mine || !slices.Contains(in.Owner, "self")) {

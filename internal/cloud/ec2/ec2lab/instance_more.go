@@ -14,7 +14,7 @@ import (
 
 type consoleOutput struct {
 	dry
-	InstanceId string `query:"required"` //nolint:revive // the parameter's name
+	InstanceID string `query:"required"`
 	Latest     bool
 }
 
@@ -23,7 +23,7 @@ const mostConsole = 64 << 10
 
 // getConsoleOutput gives the same with Latest and without: what was said up to now.
 func (c *call) getConsoleOutput(in *consoleOutput) (any, error) {
-	i, err := c.instance(in.InstanceId)
+	i, err := c.instance(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -54,13 +54,13 @@ func (l *Lab) keepConsole(ctx context.Context, i *instance) {
 
 type consoleScreenshot struct {
 	dry
-	InstanceId string `query:"required"` //nolint:revive // the parameter's name
+	InstanceID string `query:"required"`
 	WakeUp     bool
 }
 
 // getConsoleScreenshot draws a picture that shows nothing: a container has no screen.
 func (c *call) getConsoleScreenshot(in *consoleScreenshot) (any, error) {
-	i, err := c.instance(in.InstanceId)
+	i, err := c.instance(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -81,9 +81,9 @@ func (c *call) getConsoleScreenshot(in *consoleScreenshot) (any, error) {
 
 type modifyInstanceAttribute struct {
 	dry
-	InstanceId            string   `query:"required"` //nolint:revive // the parameter's name
-	GroupId               []string //nolint:revive // the parameter's name
-	DisableApiTermination *struct{ Value bool }
+	InstanceID            string `query:"required"`
+	GroupID               []string
+	DisableAPITermination *struct{ Value bool }
 	InstanceType          *struct{ Value string }
 	UserData              *struct{ Value []byte }
 	BlockDeviceMapping    []struct {
@@ -94,7 +94,7 @@ type modifyInstanceAttribute struct {
 }
 
 func (c *call) modifyInstanceAttribute(in *modifyInstanceAttribute) (any, error) {
-	i, err := c.instance(in.InstanceId)
+	i, err := c.instance(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -105,17 +105,17 @@ func (c *call) modifyInstanceAttribute(in *modifyInstanceAttribute) (any, error)
 		return nil, query.Errorf("IncorrectInstanceState", "The instance '%s' is not in the 'stopped' state.", i.id)
 	}
 	switch {
-	case in.GroupId != nil:
-		if err := c.r.hasGroups(in.GroupId); err != nil {
+	case in.GroupID != nil:
+		if err := c.r.hasGroups(in.GroupID); err != nil {
 			return nil, err
 		}
-		if len(in.GroupId) == 0 {
+		if len(in.GroupID) == 0 {
 			return nil, query.Errorf("InvalidParameterValue", "An instance is in at least one security group")
 		}
-		i.nic.groups = slices.Clone(in.GroupId)
+		i.nic.groups = slices.Clone(in.GroupID)
 		c.mutated = true
-	case in.DisableApiTermination != nil:
-		i.keep = in.DisableApiTermination.Value
+	case in.DisableAPITermination != nil:
+		i.keep = in.DisableAPITermination.Value
 	case in.InstanceType != nil:
 		return nil, query.Errorf("UnsupportedOperation", "The lab does not resize machines")
 	case in.UserData != nil:
@@ -147,14 +147,14 @@ func (c *call) modifyInstanceAttribute(in *modifyInstanceAttribute) (any, error)
 
 type modifyMetadataOptions struct {
 	dry
-	InstanceId               string `query:"required"` //nolint:revive // the parameter's name
-	HttpTokens, HttpEndpoint string //nolint:revive // the parameters' names
-	HttpPutResponseHopLimit  int    //nolint:revive // the parameter's name
+	InstanceID               string `query:"required"`
+	HTTPTokens, HTTPEndpoint string
+	HTTPPutResponseHopLimit  int
 	InstanceMetadataTags     string
 }
 
 func (c *call) modifyMetadataOptions(in *modifyMetadataOptions) (any, error) {
-	i, err := c.instance(in.InstanceId)
+	i, err := c.instance(in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -168,15 +168,15 @@ func (c *call) modifyMetadataOptions(in *modifyMetadataOptions) (any, error) {
 		return err
 	}
 	err = joined(
-		set(&o.tokens, "HttpTokens", in.HttpTokens, "optional", "required"),
-		set(&o.endpoint, "HttpEndpoint", in.HttpEndpoint, "enabled", "disabled"),
+		set(&o.tokens, "HttpTokens", in.HTTPTokens, "optional", "required"),
+		set(&o.endpoint, "HttpEndpoint", in.HTTPEndpoint, "enabled", "disabled"),
 		set(&o.tags, "InstanceMetadataTags", in.InstanceMetadataTags, "disabled", "enabled"),
 	)
 	if err != nil {
 		return nil, err
 	}
-	if in.HttpPutResponseHopLimit > 0 {
-		o.hops = in.HttpPutResponseHopLimit
+	if in.HTTPPutResponseHopLimit > 0 {
+		o.hops = in.HTTPPutResponseHopLimit
 	}
 	i.options = o
 	return struct {

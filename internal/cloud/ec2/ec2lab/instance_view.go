@@ -111,12 +111,12 @@ func (c *call) reservationView(i *instance) reservationView {
 type describeInstances struct {
 	dry
 	pages
-	InstanceId []string //nolint:revive // the parameter's name
+	InstanceID []string
 	Filter     []filter
 }
 
 func (c *call) describeInstances(in *describeInstances) (any, error) {
-	list, next, err := c.visible(in.InstanceId, in.Filter, in.pages)
+	list, next, err := c.visible(in.InstanceID, in.Filter, in.pages)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (c *call) describeInstanceStatus(in *describeInstanceStatus) (any, error) {
 	if !in.IncludeAllInstances {
 		in.Filter = append(in.Filter, filter{Name: "instance-state-name", Value: []string{"running"}})
 	}
-	list, next, err := c.visible(in.InstanceId, in.Filter, in.pages)
+	list, next, err := c.visible(in.InstanceID, in.Filter, in.pages)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (c *call) importKeyPair(in *importKeyPair) (any, error) {
 
 type describeKeyPairs struct {
 	dry
-	KeyName, KeyPairId []string //nolint:revive // the parameter's name
+	KeyName, KeyPairID []string
 	IncludePublicKey   bool
 	Filter             []filter
 }
@@ -87,7 +87,7 @@ func (c *call) describeKeyPairs(in *describeKeyPairs) (any, error) {
 	}
 	views := []view{}
 	for _, k := range list {
-		if in.KeyPairId != nil && !slices.Contains(in.KeyPairId, k.id) {
+		if in.KeyPairID != nil && !slices.Contains(in.KeyPairID, k.id) {
 			continue
 		}
 		v := view{ID: k.id, Kind: k.kind, Name: k.name, Print: k.print, Made: k.made, Tags: c.r.tags[k.id].view()}
@@ -96,8 +96,8 @@ func (c *call) describeKeyPairs(in *describeKeyPairs) (any, error) {
 		}
 		views = append(views, v)
 	}
-	if len(views) < len(in.KeyPairId) {
-		return nil, query.Errorf("InvalidKeyPair.NotFound", "The key pair IDs '%v' do not all exist", in.KeyPairId)
+	if len(views) < len(in.KeyPairID) {
+		return nil, query.Errorf("InvalidKeyPair.NotFound", "The key pair IDs '%v' do not all exist", in.KeyPairID)
 	}
 	return struct {
 		Keys []view `xml:"keySet>item"`
@@ -106,15 +106,15 @@ func (c *call) describeKeyPairs(in *describeKeyPairs) (any, error) {
 
 type deleteKeyPair struct {
 	dry
-	KeyName, KeyPairId string //nolint:revive // the parameter's name
+	KeyName, KeyPairID string
 }
 
 func (c *call) deleteKeyPair(in *deleteKeyPair) (any, error) {
-	if in.KeyName == "" && in.KeyPairId == "" {
+	if in.KeyName == "" && in.KeyPairID == "" {
 		return nil, query.Errorf("MissingParameter", "The request must contain the parameter KeyName or KeyPairId")
 	}
 	for name, k := range c.r.keys {
-		if name == in.KeyName || k.id == in.KeyPairId {
+		if name == in.KeyName || k.id == in.KeyPairID {
 			delete(c.r.keys, name)
 			delete(c.r.tags, k.id)
 		}

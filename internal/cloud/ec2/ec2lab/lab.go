@@ -19,9 +19,11 @@ type Lab struct {
 	began   time.Time
 	gateway netip.Addr
 
-	stop  context.CancelFunc // of everything that goes on in the background
-	tasks sync.WaitGroup
-	spawn func(func(context.Context)) // starts a task that Close ends and waits for
+	stop   context.CancelFunc // of everything that goes on in the background
+	tasks  sync.WaitGroup
+	ending sync.Mutex // guards closed, and that no task begins once it is set
+	closed bool
+	spawn  func(func(context.Context)) // starts a task that Close ends and waits for
 
 	mu       sync.Mutex // guards all below, and everything reachable from regions
 	serial   int
@@ -61,7 +63,13 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	}
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
-	l.spawn = func(task func(context.Context)) { l.tasks.Go(func() { task(base) }) }
+	l.spawn = func(task func(context.Context)) {
+		l.ending.Lock()
+		defer l.ending.Unlock()
+		if !l.closed {
+			l.tasks.Go(func() { task(base) })
+		}
+	}
 	if err := l.host.Wall(ctx, nil); err != nil {
 		return nil, l.giveUp(ctx, err)
 	}
@@ -79,8 +87,12 @@ func (l *Lab) giveUp(ctx context.Context, err error) error {
 	return err
 }
 
-// Close ends what goes on and removes everything from the host.
+// Close ends what goes on and removes everything from the host. Requests that come later are refused
+// as if the API was down; closing again removes what could not be removed before.
 func (l *Lab) Close(ctx context.Context) error {
+	l.ending.Lock()
+	l.closed = true
+	l.ending.Unlock()
 	l.stop()
 	l.tasks.Wait()
 	l.mu.Lock()
@@ -149,7 +161,14 @@ func (l *Lab) later(ctx context.Context, d time.Duration, change func()) {
 		return
 	}
 	l.locked(change)
-	l.settle(ctx)
+	l.settled(ctx)
+}
+
+// settled is settle in the background, where nobody waits for the answer.
+func (l *Lab) settled(ctx context.Context) {
+	if err := l.settle(ctx); err != nil && ctx.Err() == nil {
+		l.cfg.Log.Error("bring the security groups to the host", "err", err)
+	}
 }
 
 func (l *Lab) locked(change func()) {
@@ -158,8 +177,9 @@ func (l *Lab) locked(change func()) {
 	change()
 }
 
-// settle brings the rules to the host if the state has changed in a way that matters to them.
-func (l *Lab) settle(ctx context.Context) {
+// settle brings the rules to the host if the state has changed in a way that matters to them. If that
+// fails, the next one tries again.
+func (l *Lab) settle(ctx context.Context) error {
 	l.walls.Lock()
 	defer l.walls.Unlock()
 	l.mu.Lock()
@@ -171,9 +191,11 @@ func (l *Lab) settle(ctx context.Context) {
 	}
 	l.mu.Unlock()
 	if !dirty {
-		return
+		return nil
 	}
-	if err := l.host.Wall(ctx, ends); err != nil && ctx.Err() == nil {
-		l.cfg.Log.Error("bring the security groups to the host", "err", err)
+	err := l.host.Wall(ctx, ends)
+	if err != nil {
+		l.locked(func() { l.mutated = true })
 	}
+	return err
 }

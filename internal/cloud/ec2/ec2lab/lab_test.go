@@ -66,7 +66,7 @@ func inBubble(t *testing.T, cfg ec2lab.Config, test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		host := machines.NewMemory(seedPrint)
 		cfg.Host = host
-		cfg.Seeds = []ec2lab.Seed{{Name: "debian-12-amd64-1", Fingerprint: seedPrint, Owner: seedOwner}}
+		cfg.Seeds = []ec2lab.Seed{{Name: "debian-12-amd64-1", Fingerprint: seedPrint, Owner: seedOwner, Parameter: "/vendor/debian-12"}}
 		if cfg.Log == nil {
 			cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 		}

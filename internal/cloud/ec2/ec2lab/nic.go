@@ -91,16 +91,16 @@ func (c *call) newNic(s *subnet, address string, groups []string, description st
 
 type createNetworkInterface struct {
 	dry
-	SubnetId         string `query:"required"` //nolint:revive // the parameter's name
+	SubnetID         string `query:"required"`
 	Description      string
-	PrivateIpAddress string   //nolint:revive // the parameter's name
-	SecurityGroupId  []string //nolint:revive // the parameter's name
+	PrivateIPAddress string
+	SecurityGroupID  []string
 	TagSpecification []tagSpecification
 	ClientToken      string
 }
 
 func (c *call) createNetworkInterface(in *createNetworkInterface) (any, error) {
-	s, err := c.r.subnet(in.SubnetId)
+	s, err := c.r.subnet(in.SubnetID)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (c *call) createNetworkInterface(in *createNetworkInterface) (any, error) {
 		return nil, err
 	}
 	id, err := c.once(in.ClientToken, func() (string, error) {
-		n, err := c.newNic(s, in.PrivateIpAddress, in.SecurityGroupId, in.Description)
+		n, err := c.newNic(s, in.PrivateIPAddress, in.SecurityGroupID, in.Description)
 		if err != nil {
 			return "", err
 		}
@@ -131,11 +131,11 @@ func (c *call) createNetworkInterface(in *createNetworkInterface) (any, error) {
 
 type deleteNetworkInterface struct {
 	dry
-	NetworkInterfaceId string `query:"required"` //nolint:revive // the parameter's name
+	NetworkInterfaceID string `query:"required"`
 }
 
 func (c *call) deleteNetworkInterface(in *deleteNetworkInterface) (any, error) {
-	n, err := find(c.r.nics, in.NetworkInterfaceId, noNic)
+	n, err := find(c.r.nics, in.NetworkInterfaceID, noNic)
 	if err != nil {
 		return nil, err
 	}
@@ -154,22 +154,22 @@ func (r *region) deleteNic(n *nic) {
 
 type modifyNetworkInterface struct {
 	dry
-	NetworkInterfaceId string   `query:"required"` //nolint:revive // the parameter's name
-	SecurityGroupId    []string //nolint:revive // the parameter's name
+	NetworkInterfaceID string `query:"required"`
+	SecurityGroupID    []string
 	Description        *struct{ Value string }
 	Attachment         *struct {
-		AttachmentId        string `query:"required"` //nolint:revive // the parameter's name
+		AttachmentID        string `query:"required"`
 		DeleteOnTermination *bool
 	}
 }
 
 func (c *call) modifyNetworkInterface(in *modifyNetworkInterface) (any, error) {
-	n, err := find(c.r.nics, in.NetworkInterfaceId, noNic)
+	n, err := find(c.r.nics, in.NetworkInterfaceID, noNic)
 	if err != nil {
 		return nil, err
 	}
 	given := 0
-	for _, is := range []bool{in.SecurityGroupId != nil, in.Description != nil, in.Attachment != nil} {
+	for _, is := range []bool{in.SecurityGroupID != nil, in.Description != nil, in.Attachment != nil} {
 		if is {
 			given++
 		}
@@ -178,20 +178,20 @@ func (c *call) modifyNetworkInterface(in *modifyNetworkInterface) (any, error) {
 		return nil, query.Errorf("InvalidParameterCombination", "Exactly one attribute can be modified at a time")
 	}
 	switch {
-	case in.SecurityGroupId != nil:
-		if err := c.r.hasGroups(in.SecurityGroupId); err != nil {
+	case in.SecurityGroupID != nil:
+		if err := c.r.hasGroups(in.SecurityGroupID); err != nil {
 			return nil, err
 		}
-		if len(in.SecurityGroupId) == 0 {
+		if len(in.SecurityGroupID) == 0 {
 			return nil, query.Errorf("InvalidParameterValue", "An interface is in at least one security group")
 		}
-		n.groups = slices.Clone(in.SecurityGroupId)
+		n.groups = slices.Clone(in.SecurityGroupID)
 		c.mutated = true
 	case in.Description != nil:
 		n.description = in.Description.Value
 	default:
-		if n.attachment == nil || n.attachment.id != in.Attachment.AttachmentId {
-			return nil, query.Errorf("InvalidAttachmentID.NotFound", "The attachment ID '%s' does not exist", in.Attachment.AttachmentId)
+		if n.attachment == nil || n.attachment.id != in.Attachment.AttachmentID {
+			return nil, query.Errorf("InvalidAttachmentID.NotFound", "The attachment ID '%s' does not exist", in.Attachment.AttachmentID)
 		}
 		if in.Attachment.DeleteOnTermination != nil {
 			n.attachment.deletes = *in.Attachment.DeleteOnTermination

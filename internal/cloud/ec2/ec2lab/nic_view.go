@@ -64,12 +64,12 @@ func (c *call) nicView(n *nic) nicView {
 type describeNetworkInterfaces struct {
 	dry
 	pages
-	NetworkInterfaceId []string //nolint:revive // the parameter's name
+	NetworkInterfaceID []string
 	Filter             []filter
 }
 
 func (c *call) describeNetworkInterfaces(in *describeNetworkInterfaces) (any, error) {
-	list, err := listed(c.r.nics, in.NetworkInterfaceId, noNic)
+	list, err := listed(c.r.nics, in.NetworkInterfaceID, noNic)
 	if err != nil {
 		return nil, err
 	}

@@ -9,17 +9,17 @@ import (
 
 // permission is the API's form of several rules that differ in their peers only.
 type permission struct {
-	IpProtocol string `query:"required"` //nolint:revive // the parameter's name
+	IPProtocol string `query:"required"`
 	FromPort   *int
 	ToPort     *int
-	IpRanges   []struct { //nolint:revive // the parameter's name
-		CidrIp      string `query:"required"` //nolint:revive // the parameter's name
+	IPRanges   []struct {
+		CidrIP      string `query:"required"`
 		Description string
 	}
 	Groups []struct {
-		GroupId     string `query:"required"` //nolint:revive // the parameter's name
-		UserId      string //nolint:revive // the parameter's name
-		VpcId       string //nolint:revive // the parameter's name
+		GroupID     string `query:"required"`
+		UserID      string
+		VpcID       string
 		Description string
 	}
 }
@@ -27,26 +27,26 @@ type permission struct {
 // permit authorizes or revokes.
 type permit struct {
 	dry
-	GroupId       string       `query:"required"` //nolint:revive // the parameter's name
-	IpPermissions []permission //nolint:revive // the parameter's name
+	GroupID       string `query:"required"`
+	IPPermissions []permission
 	// The short form of one permission.
-	IpProtocol       string //nolint:revive // the parameter's name
-	CidrIp           string //nolint:revive // the parameter's name
+	IPProtocol       string
+	CidrIP           string
 	FromPort, ToPort *int
 	TagSpecification []tagSpecification
-	// SecurityGroupRuleId is for revoking only.
-	SecurityGroupRuleId []string //nolint:revive // the parameter's name
+	// SecurityGroupRuleID is for revoking only.
+	SecurityGroupRuleID []string
 }
 
 // rules reads a request into rules without ids.
 func (c *call) rules(in *permit) ([]rule, error) {
-	permissions := in.IpPermissions
-	if in.IpProtocol != "" || in.CidrIp != "" {
-		p := permission{IpProtocol: in.IpProtocol, FromPort: in.FromPort, ToPort: in.ToPort}
-		p.IpRanges = append(p.IpRanges, struct {
-			CidrIp      string `query:"required"` //nolint:revive // the parameter's name
+	permissions := in.IPPermissions
+	if in.IPProtocol != "" || in.CidrIP != "" {
+		p := permission{IPProtocol: in.IPProtocol, FromPort: in.FromPort, ToPort: in.ToPort}
+		p.IPRanges = append(p.IPRanges, struct {
+			CidrIP      string `query:"required"`
 			Description string
-		}{CidrIp: in.CidrIp})
+		}{CidrIP: in.CidrIP})
 		permissions = append(permissions, p)
 	}
 	var rules []rule
@@ -55,23 +55,23 @@ func (c *call) rules(in *permit) ([]rule, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, one := range p.IpRanges {
+		for _, one := range p.IPRanges {
 			r := base
-			if r.cidr, err = netip.ParsePrefix(one.CidrIp); err != nil || !r.cidr.Addr().Is4() || r.cidr != r.cidr.Masked() {
-				return nil, query.Errorf("InvalidParameterValue", "CIDR block %s is malformed", one.CidrIp)
+			if r.cidr, err = netip.ParsePrefix(one.CidrIP); err != nil || !r.cidr.Addr().Is4() || r.cidr != r.cidr.Masked() {
+				return nil, query.Errorf("InvalidParameterValue", "CIDR block %s is malformed", one.CidrIP)
 			}
 			r.says = one.Description
 			rules = append(rules, r)
 		}
 		for _, one := range p.Groups {
 			r := base
-			if _, err := find(c.r.groups, one.GroupId, noGroup); err != nil {
+			if _, err := find(c.r.groups, one.GroupID, noGroup); err != nil {
 				return nil, err
 			}
-			if one.UserId != "" && one.UserId != c.cfg.Account || one.VpcId != "" && one.VpcId != c.r.vpc.id {
+			if one.UserID != "" && one.UserID != c.cfg.Account || one.VpcID != "" && one.VpcID != c.r.vpc.id {
 				return nil, query.Errorf("UnsupportedOperation", "The lab has one account and one VPC per region")
 			}
-			r.group, r.says = one.GroupId, one.Description
+			r.group, r.says = one.GroupID, one.Description
 			rules = append(rules, r)
 		}
 	}
@@ -87,7 +87,7 @@ func (p permission) base() (rule, error) {
 		return *n
 	}
 	names := map[string]string{"6": "tcp", "17": "udp", "1": "icmp", "all": "-1"}
-	r := rule{protocol: p.IpProtocol, from: number(p.FromPort), to: number(p.ToPort)}
+	r := rule{protocol: p.IPProtocol, from: number(p.FromPort), to: number(p.ToPort)}
 	if name, ok := names[r.protocol]; ok {
 		r.protocol = name
 	}
@@ -103,7 +103,7 @@ func (p permission) base() (rule, error) {
 	case "-1":
 		r.from, r.to = -1, -1 // EC2 ignores ports here, and says so
 	default:
-		return r, query.Errorf("InvalidParameterValue", "Invalid value '%s' for IP protocol. The lab has tcp, udp, icmp and -1", p.IpProtocol)
+		return r, query.Errorf("InvalidParameterValue", "Invalid value '%s' for IP protocol. The lab has tcp, udp, icmp and -1", p.IPProtocol)
 	}
 	return r, nil
 }
@@ -118,7 +118,7 @@ func side(egress bool, g *group) *[]rule {
 
 func authorize(egress bool) func(*call, *permit) (any, error) {
 	return func(c *call, in *permit) (any, error) {
-		g, err := find(c.r.groups, in.GroupId, noGroup)
+		g, err := find(c.r.groups, in.GroupID, noGroup)
 		if err != nil {
 			return nil, err
 		}
@@ -126,7 +126,7 @@ func authorize(egress bool) func(*call, *permit) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(rules) == 0 || in.SecurityGroupRuleId != nil {
+		if len(rules) == 0 || in.SecurityGroupRuleID != nil {
 			return nil, query.Errorf("InvalidParameterCombination", "Give at least one permission with a peer, and no rule ids")
 		}
 		tags, err := specified(in.TagSpecification, "security-group-rule")
@@ -156,7 +156,7 @@ func authorize(egress bool) func(*call, *permit) (any, error) {
 
 func revoke(egress bool) func(*call, *permit) (any, error) {
 	return func(c *call, in *permit) (any, error) {
-		g, err := find(c.r.groups, in.GroupId, noGroup)
+		g, err := find(c.r.groups, in.GroupID, noGroup)
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +164,7 @@ func revoke(egress bool) func(*call, *permit) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(rules)+len(in.SecurityGroupRuleId) == 0 || in.TagSpecification != nil {
+		if len(rules)+len(in.SecurityGroupRuleID) == 0 || in.TagSpecification != nil {
 			return nil, query.Errorf("InvalidParameterCombination", "Give at least one permission with a peer or rule id, and no tags")
 		}
 		list := side(egress, g)
@@ -183,7 +183,7 @@ func revoke(egress bool) func(*call, *permit) (any, error) {
 				return nil, err
 			}
 		}
-		for _, id := range in.SecurityGroupRuleId {
+		for _, id := range in.SecurityGroupRuleID {
 			if err := drop(id, func(r rule) bool { return r.id == id }); err != nil {
 				return nil, err
 			}

@@ -101,7 +101,7 @@ func (v *vpc) who() *identity    { return &identity{id: v.id} }
 type describeSubnets struct {
 	dry
 	pages
-	SubnetId []string //nolint:revive // the parameter's name
+	SubnetID []string
 	Filter   []filter
 }
 
@@ -121,9 +121,9 @@ type subnetView struct {
 
 func (c *call) describeSubnets(in *describeSubnets) (any, error) {
 	list := c.r.subnets
-	if len(in.SubnetId) > 0 {
+	if len(in.SubnetID) > 0 {
 		list = nil
-		for _, id := range in.SubnetId {
+		for _, id := range in.SubnetID {
 			s, err := c.r.subnet(id)
 			if err != nil {
 				return nil, err
@@ -160,12 +160,12 @@ func (c *call) describeSubnets(in *describeSubnets) (any, error) {
 type describeVpcs struct {
 	dry
 	pages
-	VpcId  []string //nolint:revive // the parameter's name
+	VpcID  []string
 	Filter []filter
 }
 
 func (c *call) describeVpcs(in *describeVpcs) (any, error) {
-	for _, id := range in.VpcId {
+	for _, id := range in.VpcID {
 		if id != c.r.vpc.id {
 			return nil, query.Errorf("InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", id)
 		}
@@ -194,7 +194,7 @@ func (c *call) describeVpcs(in *describeVpcs) (any, error) {
 
 type describeZones struct {
 	dry
-	ZoneName, ZoneId     []string //nolint:revive // the parameter's name
+	ZoneName, ZoneID     []string
 	AllAvailabilityZones bool
 	Filter               []filter
 }
@@ -221,7 +221,7 @@ func (c *call) describeZones(in *describeZones) (any, error) {
 	}
 	views := []view{}
 	for _, s := range list {
-		if (in.ZoneName == nil || slices.Contains(in.ZoneName, s.zone)) && (in.ZoneId == nil || slices.Contains(in.ZoneId, s.zoneID)) {
+		if (in.ZoneName == nil || slices.Contains(in.ZoneName, s.zone)) && (in.ZoneID == nil || slices.Contains(in.ZoneID, s.zoneID)) {
 			views = append(views, view{s.zone, s.zoneID, "available", c.r.name, "availability-zone", "opt-in-not-required"})
 		}
 	}

@@ -3,6 +3,7 @@ package ec2lab
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"maps"
 	"net/netip"
 	"runtime"
@@ -16,7 +17,7 @@ import (
 const mostUserData = 16 << 10
 
 type templateRef struct {
-	LaunchTemplateId   string //nolint:revive // the parameter's name
+	LaunchTemplateID   string
 	LaunchTemplateName string
 	Version            string
 }
@@ -31,8 +32,8 @@ type blockDevice struct {
 type ebs struct {
 	DeleteOnTermination *bool
 	Encrypted           *bool
-	KmsKeyId            string //nolint:revive // the parameter's name
-	SnapshotId          string //nolint:revive // the parameter's name
+	KmsKeyID            string
+	SnapshotID          string
 	VolumeSize          int
 	VolumeType          string
 	Iops, Throughput    int // remembered by nobody: they change nothing that could be seen
@@ -40,34 +41,34 @@ type ebs struct {
 
 type runInstances struct {
 	dry
-	ImageId               string //nolint:revive // the parameter's name
+	ImageID               string
 	InstanceType          string
 	KeyName               string
 	MinCount, MaxCount    int
-	SubnetId              string   //nolint:revive // the parameter's name
-	PrivateIpAddress      string   //nolint:revive // the parameter's name
-	SecurityGroupId       []string //nolint:revive // the parameter's name
+	SubnetID              string
+	PrivateIPAddress      string
+	SecurityGroupID       []string
 	UserData              string
 	ClientToken           string
 	EbsOptimized          bool
-	DisableApiTermination bool //nolint:revive // the parameter's name
+	DisableAPITermination bool
 
 	InstanceInitiatedShutdownBehavior string
 
 	NetworkInterface []struct {
 		DeviceIndex         int
-		NetworkInterfaceId  string //nolint:revive // the parameter's name
-		SubnetId            string //nolint:revive // the parameter's name
-		PrivateIpAddress    string //nolint:revive // the parameter's name
+		NetworkInterfaceID  string
+		SubnetID            string
+		PrivateIPAddress    string
 		Description         string
-		SecurityGroupId     []string //nolint:revive // the parameter's name
+		SecurityGroupID     []string
 		DeleteOnTermination *bool
 		// The lab has no public addresses; a request that wants none gets what it wants.
-		AssociatePublicIpAddress bool //nolint:revive // the parameter's name
+		AssociatePublicIPAddress bool
 	}
 	MetadataOptions *struct {
-		HttpTokens, HttpEndpoint string //nolint:revive // the parameters' names
-		HttpPutResponseHopLimit  int    //nolint:revive // the parameter's name
+		HTTPTokens, HTTPEndpoint string
+		HTTPPutResponseHopLimit  int
 		InstanceMetadataTags     string
 	}
 	InstanceMarketOptions *struct {
@@ -79,7 +80,7 @@ type runInstances struct {
 		}
 	}
 	Placement          *struct{ AvailabilityZone string }
-	IamInstanceProfile *struct{ Arn, Name string } //nolint:revive // the parameter's name
+	IamInstanceProfile *struct{ Arn, Name string }
 	Monitoring         *struct{ Enabled bool }
 	BlockDeviceMapping []blockDevice
 	TagSpecification   []tagSpecification
@@ -114,12 +115,12 @@ func (c *call) runInstances(in *runInstances) (any, error) {
 
 // launch checks everything, then makes an instance that is pending.
 func (c *call) launch(in *runInstances) (string, error) {
-	img, err := c.launchable(in.ImageId)
+	img, err := c.launchable(in.ImageID)
 	if err != nil {
 		return "", err
 	}
 	i := &instance{
-		region: c.r, image: img, launched: c.at, shutdown: "stop", token: in.ClientToken, keep: in.DisableApiTermination,
+		region: c.r, image: img, launched: c.at, shutdown: "stop", token: in.ClientToken, keep: in.DisableAPITermination,
 		monitored: in.Monitoring != nil && in.Monitoring.Enabled,
 	}
 	if i.kind, err = kindNamed(in.InstanceType); err != nil {
@@ -165,18 +166,24 @@ func (c *call) launch(in *runInstances) (string, error) {
 	c.r.tag(i.id, tags["instance"])
 	volumes := c.mount(i, disks, tags["volume"])
 	c.mutated = true
-	c.queue(i, true, func(ctx context.Context) { c.begin(ctx, i, volumes) })
+	c.hold(img) // it may be deregistered as soon as we have answered
+	c.queue(i, true, func(ctx context.Context) {
+		c.begin(ctx, i, volumes)
+		c.locked(func() { c.release(img) })
+	})
 	return i.id, nil
 }
 
 // begin brings the machine up.
 func (l *Lab) begin(ctx context.Context, i *instance, volumes []*volume) {
-	l.settle(ctx) // the rules are there before the machine is
 	spec := machines.Spec{
 		ID: i.id, Image: i.image.host, Address: i.nic.address, VCPUs: min(i.kind.vcpus, runtime.NumCPU()), MemoryMiB: i.kind.memory,
 		Volumes: map[string]string{},
 	}
 	err := l.failsLaunch(i)
+	if err == nil {
+		err = l.settle(ctx) // the rules are there before the machine is
+	}
 	for _, v := range volumes {
 		if v.root || err != nil {
 			continue
@@ -193,8 +200,9 @@ func (l *Lab) begin(ctx context.Context, i *instance, volumes []*volume) {
 	}
 	l.cfg.Log.Error("launch", "instance", i.id, "err", err)
 	why := reason{"Server.InternalError", "Server.InternalError: Internal error on launch"}
-	if r, ok := err.(*launchFault); ok { //nolint:errorlint // made here and never wrapped
-		why = reason(*r)
+	var scripted *launchFault
+	if errors.As(err, &scripted) {
+		why = reason(*scripted)
 	}
 	if l.cfg.Clock.Sleep(ctx, l.cfg.Delays.Launch) != nil {
 		return
@@ -250,13 +258,13 @@ func (i *instance) takeOptions(in *runInstances) (err error) {
 		return nil
 	}
 	var errs [3]error
-	i.options.tokens, errs[0] = oneOf("HttpTokens", o.HttpTokens, "optional", "required")
-	i.options.endpoint, errs[1] = oneOf("HttpEndpoint", o.HttpEndpoint, "enabled", "disabled")
+	i.options.tokens, errs[0] = oneOf("HttpTokens", o.HTTPTokens, "optional", "required")
+	i.options.endpoint, errs[1] = oneOf("HttpEndpoint", o.HTTPEndpoint, "enabled", "disabled")
 	i.options.tags, errs[2] = oneOf("InstanceMetadataTags", o.InstanceMetadataTags, "disabled", "enabled")
-	if o.HttpPutResponseHopLimit < 0 || o.HttpPutResponseHopLimit > 64 {
+	if o.HTTPPutResponseHopLimit < 0 || o.HTTPPutResponseHopLimit > 64 {
 		return query.Errorf("InvalidParameterValue", "HttpPutResponseHopLimit is between 1 and 64")
 	}
-	i.options.hops = max(1, o.HttpPutResponseHopLimit)
+	i.options.hops = max(1, o.HTTPPutResponseHopLimit)
 	return joined(errs[:]...)
 }
 
@@ -277,74 +285,6 @@ func (i *instance) takeMarket(c *call, in *runInstances) error {
 	}
 	i.spot = "wanted"
 	return nil
-}
-
-// placement finds the subnet, by whichever of the request's ways names it.
-func (c *call) placement(in *runInstances) (*subnet, error) {
-	id := in.SubnetId
-	switch {
-	case len(in.NetworkInterface) > 1 || len(in.NetworkInterface) == 1 && in.NetworkInterface[0].DeviceIndex != 0:
-		return nil, query.Errorf("UnsupportedOperation", "The lab's instances have one network interface, at index 0")
-	case len(in.NetworkInterface) == 1:
-		if in.SubnetId != "" || in.PrivateIpAddress != "" || in.SecurityGroupId != nil {
-			return nil, query.Errorf("InvalidParameterCombination", "Network interfaces and an instance-level subnet ID, address or security groups may not be specified on the same request")
-		}
-		if nid := in.NetworkInterface[0].NetworkInterfaceId; nid != "" {
-			n, err := find(c.r.nics, nid, noNic)
-			if err != nil {
-				return nil, err
-			}
-			id = n.subnet.id
-		} else {
-			id = in.NetworkInterface[0].SubnetId
-		}
-	}
-	zone := ""
-	if in.Placement != nil {
-		zone = in.Placement.AvailabilityZone
-	}
-	if id == "" {
-		return c.r.byZone(zone)
-	}
-	s, err := c.r.subnet(id)
-	if err == nil && zone != "" && s.zone != zone {
-		return nil, query.Errorf("InvalidParameterCombination", "The subnet '%s' is not in the availability zone '%s'", id, zone)
-	}
-	return s, err
-}
-
-// firstNic takes the interface that was named, or makes one. What RunInstances makes it also removes,
-// unless told otherwise.
-func (c *call) firstNic(in *runInstances, place *subnet, tags tagSet) (*nic, bool, error) {
-	address, groups, description, deletes := in.PrivateIpAddress, in.SecurityGroupId, "", true
-	if len(in.NetworkInterface) == 1 {
-		given := in.NetworkInterface[0]
-		if given.AssociatePublicIpAddress {
-			return nil, false, query.Errorf("UnsupportedOperation", "The lab has no public addresses")
-		}
-		if given.NetworkInterfaceId != "" {
-			if given.SubnetId != "" || given.PrivateIpAddress != "" || given.SecurityGroupId != nil || given.Description != "" {
-				return nil, false, query.Errorf("InvalidParameterCombination", "A network interface that exists already has its subnet, address, groups and description")
-			}
-			n, err := find(c.r.nics, given.NetworkInterfaceId, noNic)
-			if err != nil {
-				return nil, false, err
-			}
-			if n.attachment != nil {
-				return nil, false, query.Errorf("InvalidNetworkInterface.InUse", "Interface: [%s] in use.", n.id)
-			}
-			return n, given.DeleteOnTermination != nil && *given.DeleteOnTermination, nil
-		}
-		address, groups, description = given.PrivateIpAddress, given.SecurityGroupId, given.Description
-		if given.DeleteOnTermination != nil {
-			deletes = *given.DeleteOnTermination
-		}
-	}
-	n, err := c.newNic(place, address, groups, description)
-	if err == nil {
-		c.r.tag(n.id, tags)
-	}
-	return n, deletes, err
 }
 
 // address is where an instance is on the network; zero if it is gone.

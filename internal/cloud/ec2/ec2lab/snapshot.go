@@ -73,13 +73,13 @@ func (c *call) removeSnapshot(s *snapshot) {
 
 type createSnapshot struct {
 	dry
-	VolumeId         string `query:"required"` //nolint:revive // the parameter's name
+	VolumeID         string `query:"required"`
 	Description      string
 	TagSpecification []tagSpecification
 }
 
 func (c *call) createSnapshot(in *createSnapshot) (any, error) {
-	v, err := find(c.r.volumes, in.VolumeId, noVolume)
+	v, err := find(c.r.volumes, in.VolumeID, noVolume)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (c *call) createSnapshot(in *createSnapshot) (any, error) {
 	s := c.newSnapshot(v, in.Description)
 	c.r.tag(s.id, tags["snapshot"])
 	c.task(func(ctx context.Context) {
-		err := error(nil)
+		var err error
 		if !v.root {
 			err = c.host.CreateVolume(ctx, s.id, v.id, v.size)
 		}
@@ -104,11 +104,11 @@ func (c *call) createSnapshot(in *createSnapshot) (any, error) {
 
 type snapshotOnly struct {
 	dry
-	SnapshotId string `query:"required"` //nolint:revive // the parameter's name
+	SnapshotID string `query:"required"`
 }
 
 func (c *call) deleteSnapshot(in *snapshotOnly) (any, error) {
-	s, err := find(c.r.snapshots, in.SnapshotId, noSnapshot)
+	s, err := find(c.r.snapshots, in.SnapshotID, noSnapshot)
 	if err != nil {
 		return nil, err
 	}
@@ -123,15 +123,15 @@ type modifySnapshotAttribute struct {
 	snapshotOnly
 	Attribute              string
 	OperationType          string
-	UserId                 []string //nolint:revive // the parameter's name
+	UserID                 []string
 	UserGroup              []string
 	CreateVolumePermission *struct {
-		Add, Remove []struct{ UserId, Group string } //nolint:revive // the parameters' names
+		Add, Remove []struct{ UserID, Group string }
 	}
 }
 
 func (c *call) modifySnapshotAttribute(in *modifySnapshotAttribute) (any, error) {
-	s, err := find(c.r.snapshots, in.SnapshotId, noSnapshot)
+	s, err := find(c.r.snapshots, in.SnapshotID, noSnapshot)
 	if err != nil {
 		return nil, err
 	}
@@ -147,18 +147,18 @@ func (c *call) modifySnapshotAttribute(in *modifySnapshotAttribute) (any, error)
 		add bool
 	}
 	var all []one
-	for _, id := range in.UserId {
-		all = append(all, one{launchPermission{UserId: id}, operation == "add"})
+	for _, id := range in.UserID {
+		all = append(all, one{launchPermission{UserID: id}, operation == "add"})
 	}
 	for _, g := range in.UserGroup {
 		all = append(all, one{launchPermission{Group: g}, operation == "add"})
 	}
 	if p := in.CreateVolumePermission; p != nil {
 		for _, u := range p.Add {
-			all = append(all, one{launchPermission{UserId: u.UserId, Group: u.Group}, true})
+			all = append(all, one{launchPermission{UserID: u.UserID, Group: u.Group}, true})
 		}
 		for _, u := range p.Remove {
-			all = append(all, one{launchPermission{UserId: u.UserId, Group: u.Group}, false})
+			all = append(all, one{launchPermission{UserID: u.UserID, Group: u.Group}, false})
 		}
 	}
 	for _, o := range all {
@@ -180,7 +180,7 @@ type describeSnapshotAttribute struct {
 }
 
 func (c *call) describeSnapshotAttribute(in *describeSnapshotAttribute) (any, error) {
-	s, err := find(c.r.snapshots, in.SnapshotId, noSnapshot)
+	s, err := find(c.r.snapshots, in.SnapshotID, noSnapshot)
 	if err != nil {
 		return nil, err
 	}
@@ -233,13 +233,13 @@ func (c *call) snapshotView(s *snapshot) snapshotView {
 type describeSnapshots struct {
 	dry
 	pages
-	SnapshotId []string //nolint:revive // the parameter's name
+	SnapshotID []string
 	Owner      []string
 	Filter     []filter
 }
 
 func (c *call) describeSnapshots(in *describeSnapshots) (any, error) {
-	list, err := listed(c.r.snapshots, in.SnapshotId, noSnapshot)
+	list, err := listed(c.r.snapshots, in.SnapshotID, noSnapshot)
 	if err != nil {
 		return nil, err
 	}

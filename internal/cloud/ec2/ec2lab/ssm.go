@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"net/http"
 	"regexp"
@@ -32,7 +32,7 @@ type parameterView struct {
 	Name, Type, Value string
 	Version           int
 	LastModifiedDate  float64
-	ARN               string //nolint:revive // the field's name
+	ARN               string
 	DataType          string
 }
 
@@ -43,10 +43,12 @@ func (l *Lab) serveSSM(w http.ResponseWriter, req *http.Request, id, target stri
 	if err != nil {
 		status = http.StatusBadRequest
 		code := "InternalServerError"
-		if refusal, ok := err.(*query.Error); ok { //nolint:errorlint // ssm gives these and wraps none
-			code, err = refusal.Code, fmt.Errorf("%s", refusal.Message)
+		message := err.Error()
+		var refusal *query.Error
+		if errors.As(err, &refusal) {
+			code, message = refusal.Code, refusal.Message
 		}
-		result = map[string]string{"__type": code, "message": err.Error()}
+		result = map[string]string{"__type": code, "message": message}
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.Header().Set("X-Amzn-Requestid", id)

@@ -2,6 +2,7 @@ package ec2lab
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,9 +14,9 @@ import (
 const stsVersion = "2011-06-15"
 
 type assumeRole struct {
-	RoleArn         string `query:"required"` //nolint:revive // the parameter's name
+	RoleArn         string `query:"required"`
 	RoleSessionName string `query:"required"`
-	ExternalId      string //nolint:revive // the parameter's name
+	ExternalID      string
 	DurationSeconds int
 }
 
@@ -32,7 +33,8 @@ func (l *Lab) serveSTS(w http.ResponseWriter, c *call, id string) {
 	result, err := l.sts(c)
 	if err != nil {
 		code, message := "InternalFailure", err.Error()
-		if refusal, ok := err.(*query.Error); ok { //nolint:errorlint // sts gives these and wraps none
+		var refusal *query.Error
+		if errors.As(err, &refusal) {
 			code, message = refusal.Code, refusal.Message
 		}
 		l.stsAnswer(w, http.StatusBadRequest, "ErrorResponse", struct {

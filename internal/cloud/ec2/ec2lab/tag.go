@@ -139,15 +139,15 @@ func (r *region) mustExist(ids []string) error {
 
 type createTags struct {
 	dry
-	ResourceId []string `query:"required"` //nolint:revive // the parameter's name
+	ResourceID []string `query:"required"`
 	Tag        []tag    `query:"required"`
 }
 
 func (c *call) createTags(in *createTags) (any, error) {
-	if err := joined(checkTags(in.Tag), c.r.mustExist(in.ResourceId)); err != nil {
+	if err := joined(checkTags(in.Tag), c.r.mustExist(in.ResourceID)); err != nil {
 		return nil, err
 	}
-	for _, id := range in.ResourceId {
+	for _, id := range in.ResourceID {
 		merged := maps.Clone(c.r.tags[id])
 		if merged == nil {
 			merged = tagSet{}
@@ -165,7 +165,7 @@ func (c *call) createTags(in *createTags) (any, error) {
 
 type deleteTags struct {
 	dry
-	ResourceId []string `query:"required"` //nolint:revive // the parameter's name
+	ResourceID []string `query:"required"`
 	Tag        []struct {
 		Key   string
 		Value *string
@@ -173,10 +173,10 @@ type deleteTags struct {
 }
 
 func (c *call) deleteTags(in *deleteTags) (any, error) {
-	if err := c.r.mustExist(in.ResourceId); err != nil {
+	if err := c.r.mustExist(in.ResourceID); err != nil {
 		return nil, err
 	}
-	for _, id := range in.ResourceId {
+	for _, id := range in.ResourceID {
 		if len(in.Tag) == 0 {
 			delete(c.r.tags, id)
 		}

@@ -80,8 +80,8 @@ func (c *call) overlaid(base []disk, changes []blockDevice) ([]disk, error) {
 }
 
 func (c *call) overlay(d *disk, e *ebs) error {
-	if e.SnapshotId != "" && e.SnapshotId != d.snapshot {
-		s, err := find(c.r.snapshots, e.SnapshotId, noSnapshot)
+	if e.SnapshotID != "" && e.SnapshotID != d.snapshot {
+		s, err := find(c.r.snapshots, e.SnapshotID, noSnapshot)
 		if err != nil {
 			return err
 		}
@@ -110,11 +110,11 @@ func (c *call) overlay(d *disk, e *ebs) error {
 		}
 		d.encrypted = *e.Encrypted
 	}
-	if e.KmsKeyId != "" {
+	if e.KmsKeyID != "" {
 		if !d.encrypted {
 			return query.Errorf("InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.")
 		}
-		d.kms = e.KmsKeyId
+		d.kms = e.KmsKeyID
 	}
 	return nil
 }
@@ -170,10 +170,10 @@ type createVolume struct {
 	dry
 	AvailabilityZone string
 	Size             int
-	SnapshotId       string //nolint:revive // the parameter's name
+	SnapshotID       string
 	VolumeType       string
 	Encrypted        *bool
-	KmsKeyId         string //nolint:revive // the parameter's name
+	KmsKeyID         string
 	Iops, Throughput int
 	ClientToken      string
 	TagSpecification []tagSpecification
@@ -192,7 +192,7 @@ func (c *call) createVolume(in *createVolume) (any, error) {
 	}
 	d := disk{kind: "gp3"}
 	if err := c.overlay(&d, &ebs{
-		SnapshotId: in.SnapshotId, VolumeSize: in.Size, VolumeType: in.VolumeType, Encrypted: in.Encrypted, KmsKeyId: in.KmsKeyId,
+		SnapshotID: in.SnapshotID, VolumeSize: in.Size, VolumeType: in.VolumeType, Encrypted: in.Encrypted, KmsKeyID: in.KmsKeyID,
 	}); err != nil {
 		return nil, err
 	}
@@ -241,11 +241,11 @@ func (c *call) created(ctx context.Context, v *volume) {
 
 type deleteVolume struct {
 	dry
-	VolumeId string `query:"required"` //nolint:revive // the parameter's name
+	VolumeID string `query:"required"`
 }
 
 func (c *call) deleteVolume(in *deleteVolume) (any, error) {
-	v, err := find(c.r.volumes, in.VolumeId, noVolume)
+	v, err := find(c.r.volumes, in.VolumeID, noVolume)
 	if err != nil {
 		return nil, err
 	}

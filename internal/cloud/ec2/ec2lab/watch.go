@@ -56,7 +56,7 @@ func (l *Lab) anyRunning() bool {
 func (l *Lab) poweredOff(i *instance) {
 	why := &reason{"Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"}
 	if i.shutdown == "terminate" {
-		l.terminate(i, "", why)
+		l.terminate(i, "", why, false)
 		return
 	}
 	l.enter(i, stopped, "", why)

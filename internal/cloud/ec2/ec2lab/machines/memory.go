@@ -17,6 +17,7 @@ type Memory struct {
 	volumes  map[string]string // machine by volume; "": detached
 	ends     []End
 	captured int
+	pulled   int
 }
 
 type remembered struct {
@@ -57,6 +58,13 @@ func (m *Memory) Left() (machines, volumes, images int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.machines), len(m.volumes), len(m.images)
+}
+
+// Pulled is how many machines were destroyed while they ran.
+func (m *Memory) Pulled() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pulled
 }
 
 // with runs do on a machine.
@@ -118,6 +126,9 @@ func (m *Memory) Reboot(_ context.Context, id string) error {
 func (m *Memory) Destroy(_ context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if r := m.machines[id]; r != nil && r.running {
+		m.pulled++
+	}
 	delete(m.machines, id)
 	for volume, machine := range m.volumes {
 		if machine == id {

@@ -5,7 +5,9 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strconv"
 )
 
 // Namespace of every answer of EC2's API version 2016-11-15.
@@ -60,8 +62,10 @@ func Fail(w http.ResponseWriter, requestID string, err error) error {
 func write(w http.ResponseWriter, status int, requestID, body string) error {
 	w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
 	w.Header().Set("X-Amzn-Requestid", requestID)
+	body = xml.Header + body
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, err := fmt.Fprint(w, xml.Header, body)
+	_, err := io.WriteString(w, body)
 	return err
 }
 

@@ -20,7 +20,8 @@ const longest = 1000
 
 // Decode fills the struct that into points to. A parameter's name is the path of field names to its
 // place, with the 1-based index of a list's element as a part of its own, such as
-// TagSpecification.1.Tag.2.Key. Fields are strings, integers, booleans, times, byte slices (base64),
+// TagSpecification.1.Tag.2.Key. A field is named as Go has it: ImageID takes the parameter ImageId.
+// Fields are strings, integers, booleans, times, byte slices (base64),
 // structs, pointers to these, and slices of these. A field tagged `query:"required"` must be given.
 // Action and Version are the dispatcher's. Errors are *Error.
 func Decode(form url.Values, into any) error {
@@ -41,6 +42,11 @@ func Decode(form url.Values, into any) error {
 	return present(dst, "")
 }
 
+// initialisms are spelt one way by Go and another by the API.
+var initialisms = strings.NewReplacer("HTTP", "Http", "API", "Api", "ID", "Id", "IP", "Ip")
+
+func wire(field string) string { return initialisms.Replace(field) }
+
 func set(dst reflect.Value, path []string, value, name string) error {
 	if dst.Kind() == reflect.Pointer {
 		if dst.IsNil() {
@@ -54,7 +60,7 @@ func set(dst reflect.Value, path []string, value, name string) error {
 		if len(path) == 0 {
 			return unknown(name)
 		}
-		field := dst.FieldByName(path[0])
+		field := dst.FieldByNameFunc(func(name string) bool { return wire(name) == path[0] })
 		if !field.IsValid() || !field.CanSet() {
 			return unknown(name)
 		}
@@ -140,7 +146,7 @@ func present(v reflect.Value, path string) error {
 		for i := range v.NumField() {
 			field, at := v.Type().Field(i), path
 			if !field.Anonymous {
-				at = path + "." + field.Name
+				at = path + "." + wire(field.Name)
 			}
 			if field.Tag.Get("query") == "required" && v.Field(i).IsZero() {
 				return Errorf("MissingParameter", "The request must contain the parameter %s", at[1:])

@@ -26,8 +26,8 @@ type request struct {
 		ResourceType string `query:"required"`
 		Tag          []tag
 	}
-	Ebs *struct{ Encrypted bool }
-	IDs []string
+	Ebs     *struct{ Encrypted bool }
+	ImageID []string
 }
 
 // Embedded is exported, as what shares parameters must be.
@@ -38,13 +38,13 @@ func TestDecode(t *testing.T) {
 	for _, c := range []struct {
 		name, form, code, says string
 	}{
-		{name: "everything", form: "Action=A&Version=1&Name=n&Count=3&At=2026-01-02T03:04:05Z&Data=aGk=&TagSpecification.1.ResourceType=x&TagSpecification.1.Tag.2.Key=k&Ebs.Encrypted=true&IDs.1=a&Force=true"},
-		{name: "empty list", form: "Name=n&IDs="},
+		{name: "everything", form: "Action=A&Version=1&Name=n&Count=3&At=2026-01-02T03:04:05Z&Data=aGk=&TagSpecification.1.ResourceType=x&TagSpecification.1.Tag.2.Key=k&Ebs.Encrypted=true&ImageId.1=a&Force=true"},
+		{name: "empty list", form: "Name=n&ImageId="},
 		{name: "unknown", form: "Name=n&Colour=red", code: "UnknownParameter", says: "Colour"},
 		{name: "unknown below", form: "Name=n&TagSpecification.1.Colour=red", code: "UnknownParameter", says: "TagSpecification.1.Colour"},
 		{name: "scalar with a path", form: "Name.1=n", code: "UnknownParameter", says: "Name.1"},
-		{name: "list without an index", form: "Name=n&IDs.x=1", code: "UnknownParameter", says: "IDs.x"},
-		{name: "list too long", form: "Name=n&IDs.99999=1", code: "InvalidParameterValue", says: "IDs.99999"},
+		{name: "list without an index", form: "Name=n&ImageId.x=1", code: "UnknownParameter", says: "ImageId.x"},
+		{name: "list too long", form: "Name=n&ImageId.99999=1", code: "InvalidParameterValue", says: "ImageId.99999"},
 		{name: "no number", form: "Name=n&Count=three", code: "InvalidParameterValue", says: "three"},
 		{name: "no truth", form: "Name=n&Force=maybe", code: "InvalidParameterValue", says: "maybe"},
 		{name: "no time", form: "Name=n&At=noon", code: "InvalidParameterValue", says: "noon"},
@@ -100,8 +100,8 @@ func TestAnswer(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add("Name=n&TagSpecification.1.Tag.2.Key=k&IDs.1=a")
-	f.Add("IDs.=&IDs.1.2=3&.=&Ebs=1")
+	f.Add("Name=n&TagSpecification.1.Tag.2.Key=k&ImageId.1=a")
+	f.Add("ImageId.=&ImageId.1.2=3&.=&Ebs=1")
 	f.Fuzz(func(t *testing.T, form string) {
 		values, err := url.ParseQuery(form)
 		if err != nil {
