@@ -11,8 +11,9 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
-// volumesOf finds a server's volumes before it is launched, so that it is not launched in vain.
-func (p *Provider) volumesOf(ctx context.Context, call string, spec cloud.ServerSpec, n *nic) ([]types.Volume, error) {
+// volumesOf finds those of a server's volumes that it does not have yet, before it is launched, so that it
+// is not launched in vain. One that an instance still has which is ending is waited for.
+func (p *Provider) volumesOf(ctx context.Context, call string, spec cloud.ServerSpec, n *nic, in *types.Instance) ([]types.Volume, error) {
 	var list []types.Volume
 	for _, id := range spec.Volumes {
 		v, err := p.findVolume(ctx, id)
@@ -22,23 +23,30 @@ func (p *Provider) volumesOf(ctx context.Context, call string, spec cloud.Server
 		if n != nil && n.zone != aws.ToString(v.AvailabilityZone) {
 			return nil, refuse(call, "volume %s is in %s and its address in %s: a volume's name has to begin with its server's", id, *v.AvailabilityZone, n.zone)
 		}
+		by := attachedTo(v)
+		if in != nil && by == cloud.ServerID(*in.InstanceId) {
+			continue
+		}
+		if by != "" {
+			if _, err := p.find(ctx, by); !absent(err) {
+				if err == nil {
+					err = conflict(call, "volume %s is attached to %s", id, by)
+				}
+				return nil, err
+			}
+			if err := p.free(ctx, id); err != nil {
+				return nil, err
+			}
+		}
 		list = append(list, *v)
 	}
 	return list, nil
 }
 
 // attachAll gives a server its volumes. It can take them once it is running.
-func (p *Provider) attachAll(ctx context.Context, call string, volumes []types.Volume, in *types.Instance) error {
-	id := cloud.ServerID(*in.InstanceId)
+func (p *Provider) attachAll(ctx context.Context, volumes []types.Volume, in *types.Instance) error {
 	for i := range volumes {
-		by := attachedTo(&volumes[i])
-		if by == id {
-			continue
-		}
-		if by != "" {
-			return conflict(call, "volume %s is attached to %s", *volumes[i].VolumeId, by)
-		}
-		now, err := p.settled(ctx, id, types.InstanceStateNamePending)
+		now, err := p.settled(ctx, cloud.ServerID(*in.InstanceId), types.InstanceStateNamePending)
 		if err != nil {
 			return err
 		}

@@ -93,8 +93,11 @@ func (w *wire) RoundTrip(req *http.Request) (answer *http.Response, err error) {
 	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
 	recorder := httptest.NewRecorder()
 	w.handler.ServeHTTP(recorder, req)
-	if w.after != nil {
-		if err := w.after(r); err != nil {
+	w.mu.Lock()
+	after := w.after
+	w.mu.Unlock()
+	if after != nil {
+		if err := after(r); err != nil {
 			return nil, err
 		}
 	}
@@ -104,15 +107,10 @@ func (w *wire) RoundTrip(req *http.Request) (answer *http.Response, err error) {
 // translated gives a request in the words of the laboratory, which does not know all of EC2's.
 func translated(r request) []byte {
 	form := maps.Clone(r.form)
-	switch r.action {
-	case "ec2:StopInstances":
-		form.Del("SkipOsShutdown")
-	case "ec2:RunInstances":
-		if spot := "InstanceMarketOptions.SpotOptions."; form.Get(spot+"SpotInstanceType") == "persistent" {
-			form.Set(spot+"SpotInstanceType", "one-time")
-			form.Del(spot + "InstanceInterruptionBehavior")
-			form.Del(spot + "ValidUntil")
-		}
+	if spot := "InstanceMarketOptions.SpotOptions."; form.Get(spot+"SpotInstanceType") == "persistent" {
+		form.Set(spot+"SpotInstanceType", "one-time")
+		form.Del(spot + "InstanceInterruptionBehavior")
+		form.Del(spot + "ValidUntil")
 	}
 	return []byte(form.Encode())
 }
@@ -197,6 +195,12 @@ var slow = ec2lab.Delays{
 func inBubble(t *testing.T, change func(*ec2.Config), test func(b *bench)) {
 	t.Helper()
 	t.Parallel()
+	inOneBubble(t, change, test)
+}
+
+// inOneBubble is inBubble for tests that come one after another.
+func inOneBubble(t *testing.T, change func(*ec2.Config), test func(b *bench)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, ec2lab.Config{Delays: slow}, change)
 		test(b)

@@ -33,18 +33,18 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	if len(nics) == 0 {
 		return cloud.Server{}, lost(call, "there is no network %s", spec.Network)
 	}
-	volumes, err := p.volumesOf(ctx, call, spec, nics[spec.Name])
+	in, err := p.launched(ctx, call, spec)
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
-	in, err := p.launched(ctx, call, spec)
+	volumes, err := p.volumesOf(ctx, call, spec, nics[spec.Name], in)
 	if err == nil && in == nil {
 		in, err = p.place(ctx, call, r, nics)
 	}
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
-	if err := p.attachAll(ctx, call, volumes, in); err != nil {
+	if err := p.attachAll(ctx, volumes, in); err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
 	return p.server(in), nil
@@ -96,8 +96,8 @@ func (p *Provider) place(ctx context.Context, call string, r request, nics map[s
 				return nil, err
 			}
 		}
-		if n, err = p.vacant(ctx, n); err != nil {
-			return nil, err
+		if there, err := p.vacant(ctx, call, r.spec, n); there != nil || err != nil {
+			return there, err
 		}
 		for _, kind := range r.kinds {
 			in, err := p.run(ctx, r, n, kind, root)
@@ -138,19 +138,23 @@ func (p *Provider) move(ctx context.Context, r request, nics map[string]*nic, ol
 	return p.createNIC(ctx, []zone{to}, spec)
 }
 
-// vacant waits until the instance that was on an interface before has let go of it.
-func (p *Provider) vacant(ctx context.Context, n *nic) (*nic, error) {
-	err := p.until(ctx, "the interface "+n.id+" is free", stateIn, func(ctx context.Context) (bool, error) {
-		if n.instance == "" {
+// vacant waits until the instance that was on an interface before has let go of it; or until it turns
+// out to be the one that an earlier call launched and that could not be seen yet, and gives that.
+func (p *Provider) vacant(ctx context.Context, call string, spec cloud.ServerSpec, n *nic) (there *types.Instance, err error) {
+	by := n.instance
+	return there, p.until(ctx, "the interface "+n.id+" is free", stateIn, func(ctx context.Context) (bool, error) {
+		if by == "" {
 			return true, nil
+		}
+		if there, err = p.launched(ctx, call, spec); there != nil || err != nil {
+			return true, err
 		}
 		list, err := p.listNICs(ctx, []types.Filter{has("network-interface-id", n.id)})
 		if err == nil && len(list) > 0 {
-			n = list[0]
+			by = list[0].instance
 		}
-		return n.instance == "", err
+		return by == "", err
 	})
-	return n, err
 }
 
 // generations bounds how often a token is used again whose instance is gone.

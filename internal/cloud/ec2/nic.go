@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"net/netip"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -77,15 +78,7 @@ func (p *Provider) createNIC(ctx context.Context, zones []zone, spec nicSpec) (*
 	var full error
 	for _, z := range zones {
 		for _, subnet := range turned(z.subnets, start(spec.network+"/"+spec.server, len(z.subnets))) {
-			var out *ec2.CreateNetworkInterfaceOutput
-			err := p.onceVisible(ctx, "a security group of "+spec.network, func(ctx context.Context) (err error) {
-				out, err = p.api.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-					SubnetId: aws.String(subnet), Groups: spec.groups, Description: aws.String("Hallmark server " + spec.server),
-					ClientToken:       aws.String(token("interface", spec.network, spec.server, subnet, spec.once)),
-					TagSpecifications: all.of(types.ResourceTypeNetworkInterface),
-				})
-				return err
-			})
+			made, err := p.oneNIC(ctx, subnet, spec, all)
 			if is(err, "InsufficientFreeAddressesInSubnet") {
 				full = err
 				continue
@@ -93,12 +86,40 @@ func (p *Provider) createNIC(ctx context.Context, zones []zone, spec nicSpec) (*
 			if err != nil {
 				return nil, err
 			}
-			n := nicOf(out.NetworkInterface)
+			n := nicOf(made)
 			n.tags, n.server, n.zone = all, spec.server, z.name
 			return n, nil
 		}
 	}
 	return nil, full
+}
+
+// oneNIC makes an interface once, also if it is asked again because the answer was lost. A token whose
+// interface somebody has deleted since gives no other: then another generation of it is used.
+func (p *Provider) oneNIC(ctx context.Context, subnet string, spec nicSpec, all tags) (*types.NetworkInterface, error) {
+	var out *ec2.CreateNetworkInterfaceOutput
+	var err error
+	for generation := range generations {
+		in := &ec2.CreateNetworkInterfaceInput{
+			SubnetId: aws.String(subnet), Groups: spec.groups, Description: aws.String("Hallmark server " + spec.server),
+			ClientToken:       aws.String(token("interface", spec.network, spec.server, subnet, spec.once, strings.Repeat("+", generation))),
+			TagSpecifications: all.of(types.ResourceTypeNetworkInterface),
+		}
+		err = p.until(ctx, "the security groups of "+spec.network+" are visible", visibleIn, func(ctx context.Context) (bool, error) {
+			out, err = p.api.CreateNetworkInterface(ctx, in)
+			if is(err, "InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound") {
+				return false, nil
+			}
+			return err == nil, err
+		})
+		if err == nil {
+			return out.NetworkInterface, nil
+		}
+		if !is(err, "InvalidNetworkInterfaceID.NotFound") {
+			return nil, err
+		}
+	}
+	return nil, err
 }
 
 // deleteNIC removes an interface that no instance is on any more.

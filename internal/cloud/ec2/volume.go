@@ -42,20 +42,35 @@ func (p *Provider) CreateVolume(ctx context.Context, spec cloud.VolumeSpec) (clo
 	if len(nics) == 0 {
 		return cloud.Volume{}, lost(call, "there is no network %s with servers", spec.Network)
 	}
-	in := &ec2.CreateVolumeInput{
-		AvailabilityZone: aws.String(p.zoneFor(spec, nics)), Size: aws.Int32(gibibytes(spec.SizeMiB)), VolumeType: types.VolumeTypeGp3,
-		Encrypted: aws.Bool(true), ClientToken: aws.String(token("volume", string(spec.Network), spec.Name, anyGroup(nics))),
-		TagSpecifications: all.of(types.ResourceTypeVolume),
-	}
-	if p.cfg.KMSKey != "" {
-		in.KmsKeyId = &p.cfg.KMSKey
-	}
-	out, err := p.api.CreateVolume(ctx, in)
+	id, err := p.oneVolume(ctx, spec, all, nics)
 	if err != nil {
 		return cloud.Volume{}, fail(call, err)
 	}
-	made := cloud.Volume{ID: cloud.VolumeID(*out.VolumeId), Name: spec.Name, Path: devicePath(*out.VolumeId), Tags: all.cloud()}
+	made := cloud.Volume{ID: cloud.VolumeID(id), Name: spec.Name, Path: devicePath(id), Tags: all.cloud()}
 	return made, fail(call, p.free(ctx, made.ID))
+}
+
+// oneVolume makes a volume once, also if it is asked again because the answer was lost. A token whose
+// volume was deleted since gives no other: then another generation of it is used.
+func (p *Provider) oneVolume(ctx context.Context, spec cloud.VolumeSpec, all tags, nics map[string]*nic) (string, error) {
+	for generation := range generations {
+		in := &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(p.zoneFor(spec, nics)), Size: aws.Int32(gibibytes(spec.SizeMiB)), VolumeType: types.VolumeTypeGp3,
+			Encrypted: aws.Bool(true), TagSpecifications: all.of(types.ResourceTypeVolume),
+			ClientToken: aws.String(token("volume", string(spec.Network), spec.Name, anyGroup(nics), strings.Repeat("+", generation))),
+		}
+		if p.cfg.KMSKey != "" {
+			in.KmsKeyId = &p.cfg.KMSKey
+		}
+		out, err := p.api.CreateVolume(ctx, in)
+		switch {
+		case err == nil && out.State != types.VolumeStateDeleting && out.State != types.VolumeStateDeleted:
+			return *out.VolumeId, nil
+		case err != nil && !is(err, "InvalidVolume.NotFound"):
+			return "", err
+		}
+	}
+	return "", conflict("create volume "+spec.Name, "%d volumes of that name were deleted, and EC2 remembers them all", generations)
 }
 
 // zoneFor is the zone of the server whose volume this will be: the longest name that fits.
