@@ -130,6 +130,17 @@ func (w *wire) all(action string) []request {
 	return list
 }
 
+// tally counts requests by action, and all of them.
+func (w *wire) tally() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := map[string]int{"all": len(w.seen)}
+	for _, r := range w.seen {
+		n[r.action]++
+	}
+	return n
+}
+
 func (w *wire) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

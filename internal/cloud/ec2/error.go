@@ -63,7 +63,7 @@ const unsupported = "Unsupported"
 var quotas = []string{
 	"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "VolumeLimitExceeded", "SnapshotLimitExceeded",
 	"MaxIOPSLimitExceeded", "AttachmentLimitExceeded", "NetworkInterfaceLimitExceeded", "SecurityGroupLimitExceeded",
-	"RulesPerSecurityGroupLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded", "ResourceLimitExceeded", "InstanceCreditSpecification.NotSupported",
+	"RulesPerSecurityGroupLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded", "ResourceLimitExceeded",
 	"InsufficientFreeAddressesInSubnet", "InsufficientAddressCapacity", "InsufficientVolumeCapacity", "ImageLimitExceeded", "AMIQuotaExceeded",
 	"ResourceCountExceeded", "ParameterLimitExceeded", "PendingSnapshotLimitExceeded", "ConcurrentSnapshotLimitExceeded", "TagLimitExceeded",
 }

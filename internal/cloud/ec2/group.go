@@ -91,62 +91,86 @@ func (p *Provider) listGroups(ctx context.Context, filters []types.Filter) ([]*g
 	return list, nil
 }
 
-// ensureGroup makes a group, or brings the one that is there to what it should be. EC2 lets a new
-// group send to everywhere: that is taken away first.
-func (p *Provider) ensureGroup(ctx context.Context, spec cloud.NetworkSpec, want wantedGroup, g *group) (*group, error) {
-	if g == nil {
-		title := fmt.Sprintf("hallmark-%s-%s", spec.Name, want.part)
-		all := label(spec.Tags, tags{tagNetwork: spec.Name, tagGroup: want.part, tagName: title})
-		out, err := p.api.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
-			GroupName: &title, Description: aws.String("Hallmark network " + spec.Name), VpcId: &p.vpc,
-			TagSpecifications: all.of(types.ResourceTypeSecurityGroup),
-		})
-		if err != nil {
+// ensureGroups gives both groups with the rules that they should have.
+func (p *Provider) ensureGroups(ctx context.Context, call string, spec cloud.NetworkSpec) (map[string]*group, error) {
+	found, err := p.groups(ctx, spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range found {
+		if err := ours(call, g.tags, spec.Tags.Owner); err != nil {
 			return nil, err
 		}
-		everywhere := rule{protocol: "-1", prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
-		g = &group{id: *out.GroupId, tags: all, in: map[rule]bool{}, out: map[rule]bool{everywhere: true}}
 	}
+	made := false
+	for _, part := range []string{servers, door} {
+		if found[part] == nil {
+			made = true
+			if err := p.createGroup(ctx, spec, part); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// Read back: EC2 has put rules into them.
+	err = p.until(ctx, "the security groups of "+spec.Name+" are visible", visibleIn, func(ctx context.Context) (bool, error) {
+		if made {
+			found, err = p.groups(ctx, spec.Name)
+		}
+		return found[servers] != nil && found[door] != nil, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, want := range p.wantedGroups(spec) {
+		if err := p.setRules(ctx, found[want.part], want); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (p *Provider) createGroup(ctx context.Context, spec cloud.NetworkSpec, part string) error {
+	title := fmt.Sprintf("hallmark-%s-%s", spec.Name, part)
+	all := label(spec.Tags, tags{tagNetwork: spec.Name, tagGroup: part, tagName: title})
+	_, err := p.api.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+		GroupName: &title, Description: aws.String("Hallmark network " + spec.Name), VpcId: &p.vpc,
+		TagSpecifications: all.of(types.ResourceTypeSecurityGroup),
+	})
+	if is(err, "InvalidGroup.Duplicate") { // made before, and not seen yet
+		return nil
+	}
+	return err
+}
+
+// setRules brings a group's rules to what they should be. What is too much goes first: EC2 lets a new
+// group send to everywhere.
+func (p *Provider) setRules(ctx context.Context, g *group, want wantedGroup) error {
 	more, less := g.differs(g.out, want.out)
 	if len(less) > 0 {
-		err := p.onceVisible(ctx, g.id, func(ctx context.Context) error {
-			_, err := p.api.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{GroupId: &g.id, IpPermissions: permissions(less)})
+		_, err := p.api.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{GroupId: &g.id, IpPermissions: permissions(less)})
+		if skipAbsent(err) != nil {
 			return err
-		})
-		if err != nil {
-			return nil, err
 		}
 	}
 	if len(more) > 0 {
 		_, err := p.api.AuthorizeSecurityGroupEgress(ctx, &ec2.AuthorizeSecurityGroupEgressInput{GroupId: &g.id, IpPermissions: permissions(more)})
 		if err != nil && !is(err, "InvalidPermission.Duplicate") {
-			return nil, err
+			return err
 		}
 	}
 	if more, less = g.differs(g.in, want.in); len(less) > 0 {
 		_, err := p.api.RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{GroupId: &g.id, IpPermissions: permissions(less)})
-		if err != nil {
-			return nil, err
+		if skipAbsent(err) != nil {
+			return err
 		}
 	}
 	if len(more) > 0 {
 		_, err := p.api.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{GroupId: &g.id, IpPermissions: permissions(more)})
 		if err != nil && !is(err, "InvalidPermission.Duplicate") {
-			return nil, err
+			return err
 		}
 	}
-	return g, nil
-}
-
-// onceVisible repeats a call while what was just made cannot be found.
-func (p *Provider) onceVisible(ctx context.Context, id string, do func(context.Context) error) error {
-	return p.until(ctx, id+" is visible", visibleIn, func(ctx context.Context) (bool, error) {
-		err := do(ctx)
-		if absent(err) {
-			return false, nil
-		}
-		return err == nil, err
-	})
+	return nil
 }
 
 // differs compares rules: what has to come, and what has to go.

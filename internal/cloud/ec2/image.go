@@ -58,7 +58,14 @@ func (p *Provider) create(ctx context.Context, call string, in *types.Instance, 
 			request.BlockDeviceMappings = append(request.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: m.DeviceName, NoDevice: aws.String("")})
 		}
 	}
-	out, err := p.api.CreateImage(ctx, request)
+	var out *ec2.CreateImageOutput
+	err := p.until(ctx, aws.ToString(in.InstanceId)+" can be captured", visibleIn, func(ctx context.Context) (_ bool, err error) {
+		out, err = p.api.CreateImage(ctx, request)
+		if is(err, "IncorrectState", "IncorrectInstanceState") { // it was stopped just now, and not everybody knows
+			return false, nil
+		}
+		return err == nil, err
+	})
 	if is(err, "InvalidAMIName.Duplicate") {
 		found, again := p.named(ctx, p.api, call, spec)
 		if again == nil && found == nil {

@@ -68,7 +68,7 @@ func (p *Provider) launched(ctx context.Context, call string, spec cloud.ServerS
 			return nil, conflict(call, "that token launched %s", t[tagServer])
 		}
 	}
-	return nil, nil //nolint:nilnil // none is an answer
+	return nil, nil
 }
 
 // place tries one zone after the other, in each all types.
@@ -135,7 +135,11 @@ func (p *Provider) move(ctx context.Context, r request, nics map[string]*nic, ol
 		}
 		delete(nics, r.spec.Name)
 	}
-	return p.createNIC(ctx, []zone{to}, spec)
+	made, err := p.createNIC(ctx, []zone{to}, spec)
+	if err != nil {
+		return nil, err
+	}
+	return made, p.visible(ctx, spec.network, []string{made.id})
 }
 
 // vacant waits until the instance that was on an interface before has let go of it; or until it turns
@@ -165,7 +169,14 @@ const generations = 5
 func (p *Provider) run(ctx context.Context, r request, n *nic, kind types.InstanceType, root string) (*types.Instance, error) {
 	for generation := range generations {
 		in := r.input(n, kind, root, generation)
-		out, err := p.api.RunInstances(ctx, in)
+		var out *ec2.RunInstancesOutput
+		err := p.until(ctx, "the interface "+n.id+" can be launched on", visibleIn, func(ctx context.Context) (_ bool, err error) {
+			out, err = p.api.RunInstances(ctx, in)
+			if is(err, "InvalidNetworkInterfaceID.NotFound") { // what describes it knows it already
+				return false, nil
+			}
+			return err == nil, err
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -21,23 +21,12 @@ func (p *Provider) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (c
 	if !name.MatchString(spec.Name) {
 		return cloud.Network{}, refuse(call, "the name must match %s", name)
 	}
-	all := label(spec.Tags, tags{tagNetwork: spec.Name, tagName: spec.Name, tagGroup: "", tagServer: ""})
-	if err := all.check(call); err != nil {
+	if err := label(spec.Tags, tags{tagNetwork: spec.Name, tagName: spec.Name, tagGroup: "", tagServer: ""}).check(call); err != nil {
 		return cloud.Network{}, err
 	}
-	groups, err := p.groups(ctx, spec.Name)
+	groups, err := p.ensureGroups(ctx, call, spec)
 	if err != nil {
 		return cloud.Network{}, fail(call, err)
-	}
-	for _, g := range groups {
-		if err := ours(call, g.tags, spec.Tags.Owner); err != nil {
-			return cloud.Network{}, err
-		}
-	}
-	for _, want := range p.wantedGroups(spec) {
-		if groups[want.part], err = p.ensureGroup(ctx, spec, want, groups[want.part]); err != nil {
-			return cloud.Network{}, fail(call, err)
-		}
 	}
 	nics, err := p.ensureNICs(ctx, spec, groups[servers])
 	if err != nil {
@@ -61,7 +50,7 @@ func (p *Provider) ensureNICs(ctx context.Context, spec cloud.NetworkSpec, insid
 	if err != nil {
 		return nil, err
 	}
-	first := start(spec.Name, len(p.zones))
+	first, fresh := start(spec.Name, len(p.zones)), []string{}
 	for i, server := range spec.Servers {
 		if nics[server] != nil {
 			continue
@@ -73,8 +62,21 @@ func (p *Provider) ensureNICs(ctx context.Context, spec cloud.NetworkSpec, insid
 			return nil, err
 		}
 		nics[server] = made
+		fresh = append(fresh, made.id)
 	}
-	return nics, nil
+	return nics, p.visible(ctx, spec.Name, fresh)
+}
+
+// visible waits until interfaces can be found by the tags of their network: what cannot be found would be
+// made a second time.
+func (p *Provider) visible(ctx context.Context, network string, ids []string) error {
+	return p.until(ctx, "the interfaces of "+network+" are visible", visibleIn, func(ctx context.Context) (bool, error) {
+		if len(ids) == 0 {
+			return true, nil
+		}
+		list, err := p.listNICs(ctx, append(where(tagNetwork, network), has("network-interface-id", ids...)))
+		return len(list) == len(ids), err
+	})
 }
 
 // AllowAdmin puts the interfaces that have these addresses into the group "door", and takes all others

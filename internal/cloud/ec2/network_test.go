@@ -260,3 +260,55 @@ func TestSpot(t *testing.T) {
 		}
 	})
 }
+
+func TestConsoleAndScreen(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		s, err := b.p.Launch(b.Context(), b.spec(b.network("web-1"), "web-1"))
+		must(b, err)
+		b.await(s.ID, cloud.Running)
+		b.script(ec2lab.Fault{Kind: ec2lab.Refuse, Action: "GetConsoleOutput", Code: "UnsupportedOperation", Message: "This instance type does not support retrieving the latest console logs."})
+		said, err := b.p.Console(b.Context(), s.ID) // the older text then
+		must(b, err)
+		picture, err := b.p.Screenshot(b.Context(), s.ID)
+		must(b, err)
+		if len(said) == 0 || len(picture) == 0 {
+			b.Errorf("console %q, picture of %d bytes", said, len(picture))
+		}
+	})
+}
+
+// An environment of eight servers, of which two have a volume, from nothing to all running and away again.
+func TestCallsOfAnEnvironment(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		b.wire.forget()
+		names := []string{"bastion", "web-1", "web-2", "web-3", "app-1", "app-2", "db-1", "db-2"}
+		n := b.network(names...)
+		base := b.base().ID
+		var launched []cloud.ServerID
+		for _, name := range names {
+			spec := cloud.ServerSpec{Name: name, Network: n.ID, Image: base, Address: n.Addresses[name], Token: name, Tags: start}
+			if strings.HasPrefix(name, "db") {
+				v, err := b.p.CreateVolume(b.Context(), cloud.VolumeSpec{Name: name + "-data", Network: n.ID, SizeMiB: 64, Tags: start})
+				must(b, err)
+				spec.Volumes = []cloud.VolumeID{v.ID}
+			}
+			s, err := b.p.Launch(b.Context(), spec)
+			must(b, err)
+			launched = append(launched, s.ID)
+		}
+		must(b, b.p.AllowAdmin(b.Context(), n.ID, []netip.Addr{n.Addresses["bastion"]}))
+		up := b.wire.tally()
+		b.wire.forget()
+		for _, id := range launched {
+			b.await(id, cloud.Running)
+		}
+		waiting := b.wire.tally()
+		b.wire.forget()
+		b.clear()
+		down := b.wire.tally()
+		b.Logf("up %v, waiting %v, down %v", up, waiting, down)
+		if up["all"] > 110 {
+			b.Errorf("%d calls to bring it up: %v", up["all"], up)
+		}
+	})
+}

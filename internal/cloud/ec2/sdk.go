@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 )
@@ -26,6 +28,9 @@ func (c *Config) sdk(ctx context.Context) (aws.Config, error) {
 		config.WithRegion(c.Region),
 		config.WithRetryer(func() aws.Retryer { return retryer(c.Clock) }),
 		config.WithAppID("hallmark"),
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+			c.Log.Debug("the AWS SDK says", "text", fmt.Sprintf(format, args...))
+		})),
 	}
 	if c.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(c.Credentials))

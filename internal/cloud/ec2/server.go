@@ -3,6 +3,8 @@ package ec2
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,13 +90,6 @@ func (p *Provider) find(ctx context.Context, id cloud.ServerID) (*types.Instance
 	return in, nil
 }
 
-// ills remembers what was found at the last look at the status of instances.
-type ills struct {
-	mu     sync.Mutex
-	looked map[string]time.Time
-	of     map[string]illness
-}
-
 // illness is what EC2 says of an instance's hardware.
 type illness struct {
 	impaired bool      // its host or its volumes have failed
@@ -106,45 +101,80 @@ func (i illness) breaks(t cloud.Tags) bool {
 	return i.impaired || !i.ends.IsZero() && (t.Deadline.IsZero() || i.ends.Before(t.Deadline))
 }
 
-// mostIDs is how many instances are asked for by their ids in one request.
-const mostIDs = 100
+// ills remembers what was found at the last look at the status of each instance.
+type ills struct {
+	mu sync.Mutex
+	of map[string]checkup
+}
+
+type checkup struct {
+	at time.Time
+	illness
+}
 
 // illnesses looks at the status of running instances. EC2 takes minutes to notice anything, so what was
 // learnt Config.Health ago is still true. That an instance does not answer (its own status, not its
 // system's) is no illness: it may well be the image's doing, which is what is being tested.
 func (p *Provider) illnesses(ctx context.Context, running []string) (map[string]illness, error) {
+	due := p.ills.due(running, p.cfg.Clock.Now(), p.cfg.Health)
+	found, err := p.checkUp(ctx, due)
 	p.ills.mu.Lock()
 	defer p.ills.mu.Unlock()
-	now := p.cfg.Clock.Now()
-	of, looked := map[string]illness{}, map[string]time.Time{}
+	for _, id := range due {
+		i, ok := found[id]
+		if !ok { // it ended just now, or nobody knows: the next look asks again
+			delete(p.ills.of, id)
+			continue
+		}
+		p.ills.of[id] = checkup{p.ills.of[id].at, i}
+	}
+	all := map[string]illness{}
+	for _, id := range running {
+		all[id] = p.ills.of[id].illness
+	}
+	return all, err
+}
+
+// due picks the instances that have to be looked at, and notes that somebody does. It forgets what is old.
+func (i *ills) due(running []string, now time.Time, old time.Duration) []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.of == nil {
+		i.of = map[string]checkup{}
+	}
+	for id, c := range i.of {
+		if now.Sub(c.at) >= old {
+			delete(i.of, id)
+		}
+	}
 	var due []string
 	for _, id := range running {
-		if at, ok := p.ills.looked[id]; ok && now.Sub(at) < p.cfg.Health {
-			of[id], looked[id] = p.ills.of[id], at
-			continue
+		if _, ok := i.of[id]; !ok {
+			i.of[id] = checkup{at: now}
+			due = append(due, id)
 		}
-		due = append(due, id)
-		looked[id] = now
 	}
-	for len(due) > 0 {
-		some := due[:min(len(due), mostIDs)]
-		due = due[len(some):]
+	return due
+}
+
+// mostIDs is how many instances are asked for by their ids in one request.
+const mostIDs = 100
+
+func (p *Provider) checkUp(ctx context.Context, ids []string) (map[string]illness, error) {
+	found := map[string]illness{}
+	for some := range slices.Chunk(ids, mostIDs) {
 		out, err := p.api.DescribeInstanceStatus(ctx, &ec2.DescribeInstanceStatusInput{InstanceIds: some})
-		if absent(err) { // ended just now; the next look will not ask for it
-			for _, id := range some {
-				delete(looked, id)
-			}
-			continue
+		if skipAbsent(err) != nil {
+			return found, err
 		}
 		if err != nil {
-			return nil, err
+			continue // one of them ended just now
 		}
 		for _, s := range out.InstanceStatuses {
-			of[*s.InstanceId] = ill(&s)
+			found[*s.InstanceId] = ill(&s)
 		}
 	}
-	p.ills.of, p.ills.looked = of, looked
-	return of, nil
+	return found, nil
 }
 
 func ill(s *types.InstanceStatus) illness {
@@ -153,7 +183,7 @@ func ill(s *types.InstanceStatus) illness {
 		s.AttachedEbsStatus != nil && s.AttachedEbsStatus.Status == types.SummaryStatusImpaired
 	for _, e := range s.Events {
 		// EC2 says so of an event that is over.
-		if d := aws.ToString(e.Description); len(d) >= 11 && (d[:11] == "[Completed]" || d[:10] == "[Canceled]") {
+		if d := aws.ToString(e.Description); strings.HasPrefix(d, "[Completed]") || strings.HasPrefix(d, "[Canceled]") {
 			continue
 		}
 		if at := aws.ToTime(e.NotBefore); i.ends.IsZero() || at.Before(i.ends) {
