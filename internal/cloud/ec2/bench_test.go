@@ -41,6 +41,7 @@ type wire struct {
 	handler http.Handler
 	before  func(request) (*http.Response, error) // may answer instead of the laboratory
 	after   func(request) error                   // may lose the answer
+	page    string                                // how much fits on a page; "": as much as is asked for
 
 	mu   sync.Mutex
 	seen []request
@@ -79,7 +80,7 @@ func (w *wire) RoundTrip(req *http.Request) (answer *http.Response, err error) {
 			service = "sts:"
 		}
 		r.action = service + r.form.Get("Action")
-		body = translated(r)
+		body = w.translated(r)
 	}
 	w.mu.Lock()
 	w.seen = append(w.seen, r)
@@ -105,12 +106,15 @@ func (w *wire) RoundTrip(req *http.Request) (answer *http.Response, err error) {
 }
 
 // translated gives a request in the words of the laboratory, which does not know all of EC2's.
-func translated(r request) []byte {
+func (w *wire) translated(r request) []byte {
 	form := maps.Clone(r.form)
 	if spot := "InstanceMarketOptions.SpotOptions."; form.Get(spot+"SpotInstanceType") == "persistent" {
 		form.Set(spot+"SpotInstanceType", "one-time")
 		form.Del(spot + "InstanceInterruptionBehavior")
 		form.Del(spot + "ValidUntil")
+	}
+	if w.page != "" && form.Has("MaxResults") {
+		form.Set("MaxResults", w.page)
 	}
 	return []byte(form.Encode())
 }

@@ -137,7 +137,12 @@ func credentialTrouble(err error) bool {
 func plain(err error) error {
 	var sent *smithy.OperationError
 	var said smithy.APIError
-	if !errors.As(err, &sent) || !errors.As(err, &said) {
+	if !errors.As(err, &said) {
+		return err
+	}
+	for inner := err; errors.As(inner, &sent); inner = sent.Err { // the innermost: a role is assumed within another call
+	}
+	if sent == nil {
 		return err
 	}
 	action := strings.ToLower(sent.Service()) + ":" + sent.Operation()

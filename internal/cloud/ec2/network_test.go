@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -155,6 +156,19 @@ func TestRole(t *testing.T) {
 	})
 }
 
+func TestARoleThatMayNotBeAssumed(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		cfg := b.cfg
+		cfg.Role = "arn:aws:iam::123456789012:role/others"
+		b.script(ec2lab.Fault{Kind: ec2lab.Refuse, Action: "AssumeRole", Code: "AccessDenied", Message: "User is not authorized to perform: sts:AssumeRole", Times: -1})
+		_, err := ec2.New(b.Context(), cfg)
+		code(b, err, cloud.CodeRefused)
+		if err == nil || !strings.Contains(err.Error(), "do not allow sts:AssumeRole") {
+			b.Errorf("it says %v", err)
+		}
+	})
+}
+
 func TestWhatTheCredentialsDoNotAllow(t *testing.T) {
 	inBubble(t, nil, func(b *bench) {
 		n := b.network("web-1")
@@ -241,7 +255,7 @@ func TestSpot(t *testing.T) {
 			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("<CancelSpotInstanceRequestsResponse/>"))}, nil
 		}
 		spec := b.spec(b.network("web-1"), "web-1")
-		spec.Tags.Deadline = time.Now().Add(time.Hour)
+		spec.Tags.Deadline = time.Now().Add(time.Hour + time.Millisecond)
 		s, err := b.p.Launch(b.Context(), spec)
 		must(b, err)
 		form := b.wire.all("ec2:RunInstances")[0].form
@@ -252,6 +266,9 @@ func TestSpot(t *testing.T) {
 			if got := form.Get("InstanceMarketOptions." + key); got != want {
 				b.Errorf("%s is %q, want %q", key, got, want)
 			}
+		}
+		if form.Has("InstanceInitiatedShutdownBehavior") {
+			b.Error("a persistent request would launch what ended itself again")
 		}
 		must(b, b.p.Destroy(b.Context(), s.ID))
 		cancelled := b.wire.all("ec2:CancelSpotInstanceRequests")
@@ -309,6 +326,27 @@ func TestCallsOfAnEnvironment(t *testing.T) {
 		b.Logf("up %v, waiting %v, down %v", up, waiting, down)
 		if up["all"] > 110 {
 			b.Errorf("%d calls to bring it up: %v", up["all"], up)
+		}
+	})
+}
+
+func TestPages(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		var names []string
+		for i := range 12 {
+			names = append(names, fmt.Sprintf("web-%d", i))
+		}
+		n := b.network(names...)
+		for _, name := range names {
+			_, err := b.p.Launch(b.Context(), b.spec(n, name))
+			must(b, err)
+		}
+		b.wire.forget()
+		b.wire.page = "5"
+		list, err := b.p.Servers(b.Context(), cloud.Filter{Owner: "test"})
+		must(b, err)
+		if got := b.wire.count("ec2:DescribeInstances"); len(list) != 12 || got != 3 {
+			b.Errorf("%d servers on %d pages", len(list), got)
 		}
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"maps"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -75,10 +77,7 @@ func packed(call, text string) (string, error) {
 // input is the request for one type on one interface. The interface is not deleted with the instance,
 // the root volume is; metadata take a token, and only from the instance itself.
 func (r request) input(n *nic, kind types.InstanceType, root string, generation int) *ec2.RunInstancesInput {
-	volume := tags{}
-	for k, v := range r.tags {
-		volume[k] = v
-	}
+	volume := maps.Clone(r.tags)
 	delete(volume, tagToken)
 	in := &ec2.RunInstancesInput{
 		ImageId: aws.String(string(r.spec.Image)), InstanceType: kind, MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
@@ -101,23 +100,23 @@ func (r request) input(n *nic, kind types.InstanceType, root string, generation 
 	if r.kmsKey != "" {
 		in.BlockDeviceMappings[0].Ebs.KmsKeyId = &r.kmsKey
 	}
-	if !r.spec.Tags.Deadline.IsZero() { // whatever shuts such a server down from within ends it
-		in.InstanceInitiatedShutdownBehavior = types.ShutdownBehaviorTerminate
-	}
-	if r.spot {
+	switch deadline := r.spec.Tags.Deadline; {
+	case r.spot: // one that ended itself would be launched again
 		r.onSpot(in)
+	case !deadline.IsZero(): // whatever shuts such a server down from within ends it
+		in.InstanceInitiatedShutdownBehavior = types.ShutdownBehaviorTerminate
 	}
 	return in
 }
 
-// onSpot asks for spare capacity, in the one way in which EC2 lets an instance be stopped: by a
+// onSpot asks for spare capacity, in the one way in which EC2 lets such an instance be stopped: by a
 // persistent request, which launches again until it is cancelled (Destroy does) or its time is over.
 func (r request) onSpot(in *ec2.RunInstancesInput) {
 	spot := &types.SpotMarketOptions{
 		SpotInstanceType: types.SpotInstanceTypePersistent, InstanceInterruptionBehavior: types.InstanceInterruptionBehaviorStop,
 	}
 	if at := r.spec.Tags.Deadline; !at.IsZero() {
-		spot.ValidUntil = aws.Time(at.UTC())
+		spot.ValidUntil = aws.Time(at.UTC().Truncate(time.Second))
 	}
 	in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot, SpotOptions: spot}
 	in.TagSpecifications = append(in.TagSpecifications, r.tags.of(types.ResourceTypeSpotInstancesRequest)...)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -20,6 +22,9 @@ import (
 
 // attempts of one request, with the SDK's own growing pauses.
 const attempts = 6
+
+// silence is how long an answer may take to begin: EC2 does its work after it has answered.
+const silence = time.Minute
 
 // sdk loads the SDK's configuration: its default chain of credentials unless some are given, and the
 // role on top of them.
@@ -34,6 +39,11 @@ func (c *Config) sdk(ctx context.Context) (aws.Config, error) {
 	}
 	if c.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(c.Credentials))
+	}
+	if c.HTTP == nil {
+		options = append(options, config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = silence
+		})))
 	}
 	if c.Endpoint != "" {
 		options = append(options, config.WithBaseEndpoint(c.Endpoint))
