@@ -86,6 +86,11 @@ func (p *Provider) attach(ctx context.Context, v *types.Volume, in *types.Instan
 	if err != nil {
 		return err
 	}
+	if v.State != types.VolumeStateAvailable { // it is just being detached from another
+		if err := p.free(ctx, cloud.VolumeID(*v.VolumeId)); err != nil {
+			return err
+		}
+	}
 	_, err = p.api.AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: v.VolumeId, InstanceId: in.InstanceId, Device: &device})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -37,9 +38,10 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
-	volumes, err := p.volumesOf(ctx, call, spec, nics[spec.Name], in)
+	n := nics[spec.Name]
+	volumes, err := p.volumesOf(ctx, call, spec, n, in)
 	if err == nil && in == nil {
-		in, err = p.place(ctx, call, r, nics)
+		in, err = p.place(ctx, call, r, n, p.zonesFor(n, volumes))
 	}
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
@@ -71,25 +73,33 @@ func (p *Provider) launched(ctx context.Context, call string, spec cloud.ServerS
 	return nil, nil
 }
 
+// zonesFor gives the zones in which a server may be, beginning with the one of its interface. It has none
+// if a move to another zone was cut short.
+func (p *Provider) zonesFor(n *nic, volumes []types.Volume) []zone {
+	home := ""
+	switch {
+	case len(volumes) > 0:
+		home = aws.ToString(volumes[0].AvailabilityZone)
+	case n != nil:
+		home = n.zone
+	}
+	zones := turned(p.zones, max(0, slices.IndexFunc(p.zones, func(z zone) bool { return z.name == home })))
+	if len(volumes) > 0 {
+		return zones[:1]
+	}
+	return zones
+}
+
 // place tries one zone after the other, in each all types.
-func (p *Provider) place(ctx context.Context, call string, r request, nics map[string]*nic) (*types.Instance, error) {
+func (p *Provider) place(ctx context.Context, call string, r request, n *nic, zones []zone) (*types.Instance, error) {
 	root, err := p.rootDevice(ctx, string(r.spec.Image))
 	if err != nil {
 		return nil, err
 	}
-	n := nics[r.spec.Name]
-	home := ""
-	if n != nil { // else a move to another zone was cut short
-		home = n.zone
-	}
-	zones := p.after(home)
-	if len(r.spec.Volumes) > 0 {
-		zones = zones[:1]
-	}
 	var full []error
 	for _, z := range zones {
 		if n == nil || n.zone != z.name {
-			if n, err = p.move(ctx, r, nics, n, z); cloud.CodeOf(fail(call, err)) == cloud.CodeCapacity {
+			if n, err = p.move(ctx, r, n, z); cloud.CodeOf(fail(call, err)) == cloud.CodeCapacity {
 				full = append(full, fmt.Errorf("%s: %w", z.name, plain(err)))
 				continue
 			} else if err != nil {
@@ -116,7 +126,7 @@ func (p *Provider) place(ctx context.Context, call string, r request, nics map[s
 
 // move gives a server an interface in another zone. The old one goes first, so that a server never has
 // two: if the process dies in between, the next call makes the new one.
-func (p *Provider) move(ctx context.Context, r request, nics map[string]*nic, old *nic, to zone) (*nic, error) {
+func (p *Provider) move(ctx context.Context, r request, old *nic, to zone) (*nic, error) {
 	groups, err := p.groups(ctx, string(r.spec.Network))
 	if err != nil {
 		return nil, err
@@ -133,7 +143,6 @@ func (p *Provider) move(ctx context.Context, r request, nics map[string]*nic, ol
 		if err := p.deleteNIC(ctx, old); err != nil {
 			return nil, err
 		}
-		delete(nics, r.spec.Name)
 	}
 	made, err := p.createNIC(ctx, []zone{to}, spec)
 	if err != nil {
@@ -146,7 +155,7 @@ func (p *Provider) move(ctx context.Context, r request, nics map[string]*nic, ol
 // out to be the one that an earlier call launched and that could not be seen yet, and gives that.
 func (p *Provider) vacant(ctx context.Context, call string, spec cloud.ServerSpec, n *nic) (there *types.Instance, err error) {
 	by := n.instance
-	return there, p.until(ctx, "the interface "+n.id+" is free", stateIn, func(ctx context.Context) (bool, error) {
+	err = p.until(ctx, "the interface "+n.id+" is free", stateIn, func(ctx context.Context) (bool, error) {
 		if by == "" {
 			return true, nil
 		}
@@ -159,6 +168,7 @@ func (p *Provider) vacant(ctx context.Context, call string, spec cloud.ServerSpe
 		}
 		return by == "", err
 	})
+	return there, err
 }
 
 // generations bounds how often a token is used again whose instance is gone.

@@ -98,9 +98,3 @@ func start(name string, n int) int {
 	d := digest("start", name)
 	return int(binary.BigEndian.Uint32(d[:])) % n
 }
-
-// after gives the zones in which a server may be, beginning with the one of its interface.
-func (p *Provider) after(name string) []zone {
-	at := slices.IndexFunc(p.zones, func(z zone) bool { return z.name == name })
-	return turned(p.zones, max(at, 0))
-}
