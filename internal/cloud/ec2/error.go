@@ -135,14 +135,9 @@ func credentialTrouble(err error) bool {
 // plain says what a person can do something about: EC2's encoded authorization messages fill screens,
 // and the SDK wraps its errors in request ids and attempts.
 func plain(err error) error {
-	var sent *smithy.OperationError
 	var said smithy.APIError
-	if !errors.As(err, &said) {
-		return err
-	}
-	for inner := err; errors.As(inner, &sent); inner = sent.Err { // the innermost: a role is assumed within another call
-	}
-	if sent == nil {
+	sent := innermost(err)
+	if sent == nil || !errors.As(err, &said) {
 		return err
 	}
 	action := strings.ToLower(sent.Service()) + ":" + sent.Operation()
@@ -151,6 +146,14 @@ func plain(err error) error {
 		return &refusal{text: fmt.Sprintf("the credentials do not allow %s (%s: %s); docs/ec2.md has the policy that is needed", action, said.ErrorCode(), message), err: err}
 	}
 	return &refusal{text: fmt.Sprintf("%s: %s: %s", action, said.ErrorCode(), said.ErrorMessage()), err: err}
+}
+
+// innermost is the call that went wrong: a role is assumed within another call. Nil if there is none.
+func innermost(err error) (found *smithy.OperationError) {
+	for sent := new(smithy.OperationError); errors.As(err, &sent); err = sent.Err {
+		found = sent
+	}
+	return found
 }
 
 // refusal is an error of the SDK in fewer words.
