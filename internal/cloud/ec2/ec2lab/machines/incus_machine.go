@@ -1,0 +1,187 @@
+package machines
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	client "github.com/lxc/incus/v6/client"
+	"github.com/lxc/incus/v6/shared/api"
+)
+
+// Launch implements Host. The machine is dressed as one of EC2's before its first start. Once begun
+// this is not broken off, so that whoever destroys the machine finds it.
+func (h *Incus) Launch(ctx context.Context, spec Spec) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
+	defer cancel()
+	c, err := h.connect(ctx, h.project)
+	if err != nil {
+		return err
+	}
+	devices := api.DevicesMap{
+		"root": {"type": "disk", "path": "/", "pool": h.cfg.Pool},
+		"eth0": {
+			"type": "nic", "name": "eth0", "network": h.bridge, "ipv4.address": spec.Address.String(),
+			"hwaddr": hardwareAddress(spec.Address), "security.port_isolation": "true",
+		},
+	}
+	for volume, path := range spec.Volumes {
+		devices[volume] = h.disk(volume, path)
+	}
+	op, err := c.CreateInstance(api.InstancesPost{
+		Name: spec.ID, Type: api.InstanceTypeContainer, Source: api.InstanceSource{Type: "image", Fingerprint: spec.Image},
+		InstancePut: api.InstancePut{
+			Devices: devices, Profiles: []string{},
+			Config: api.ConfigMap{
+				"security.guestapi": "false", // a server has no business with its host
+				"limits.cpu":        strconv.Itoa(spec.VCPUs), "limits.memory": strconv.Itoa(spec.MemoryMiB) + "MiB",
+			},
+		},
+	})
+	if _, err := finish(c, op, err); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	if err := dress(c, spec.ID); err != nil {
+		return fmt.Errorf("dress: %w", err)
+	}
+	return h.turn(ctx, spec.ID, "start", false, 0)
+}
+
+// hardwareAddress is made from the address: see ec2lab.
+func hardwareAddress(a interface{ As4() [4]byte }) string {
+	b := a.As4()
+	return fmt.Sprintf("02:00:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3])
+}
+
+//go:embed guest/ec2lab.cfg
+var cloudConfig string
+
+//go:embed guest/sitecustomize.py
+var firmware string
+
+//go:embed guest/drop-in.conf
+var dropIn string
+
+// clothes make cloud-init see EC2. All of it is written anew for each machine, so it does no harm
+// that images keep it.
+var clothes = []struct{ path, text string }{
+	{"/etc/cloud/cloud.cfg.d/99_ec2lab.cfg", cloudConfig},
+	{"/var/lib/ec2lab/sitecustomize.py", firmware},
+	{"/etc/systemd/system/cloud-init-local.service.d/ec2lab.conf", dropIn},
+	{"/etc/systemd/system/cloud-init.service.d/ec2lab.conf", dropIn},
+}
+
+func dress(c client.InstanceServer, machine string) error {
+	for _, item := range clothes {
+		for _, dir := range []string{filepath.Dir(filepath.Dir(item.path)), filepath.Dir(item.path)} {
+			err := c.CreateInstanceFile(machine, dir, client.InstanceFileArgs{Type: "directory", Mode: 0o755})
+			if err != nil && !strings.Contains(err.Error(), "exist") {
+				return fmt.Errorf("make %s: %w", dir, err)
+			}
+		}
+		err := c.CreateInstanceFile(machine, item.path, client.InstanceFileArgs{
+			Content: strings.NewReader(item.text), Type: "file", Mode: 0o644, WriteMode: "overwrite",
+		})
+		if err != nil {
+			return fmt.Errorf("write %s: %w", item.path, err)
+		}
+	}
+	return nil
+}
+
+// turn changes the state of a machine. A timeout of 0 waits for as long as it takes.
+func (h *Incus) turn(ctx context.Context, id, how string, force bool, timeout time.Duration) error {
+	put := api.InstanceStatePut{Action: how, Force: force, Timeout: -1}
+	if timeout > 0 {
+		put.Timeout = max(1, int(timeout/time.Second))
+	}
+	return h.patiently(ctx, func(c client.InstanceServer) error {
+		op, err := c.UpdateInstanceState(id, put, "")
+		_, err = finish(c, op, err)
+		if err != nil && (strings.Contains(err.Error(), "already stopped") || strings.Contains(err.Error(), "already running")) {
+			return nil
+		}
+		return err
+	})
+}
+
+// Start implements Host.
+func (h *Incus) Start(ctx context.Context, id string) error {
+	return h.turn(ctx, id, "start", false, 0)
+}
+
+// Stop implements Host. A system that is just booting may take no notice of a request to shut down:
+// init loses it, and has to be asked again. One that is at it already does not mind.
+func (h *Incus) Stop(ctx context.Context, id string, force bool) error {
+	if !force {
+		for _, timeout := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, h.cfg.Grace} {
+			if err := h.turn(ctx, id, "stop", false, timeout); err == nil || ctx.Err() != nil || absent(err) {
+				return err
+			}
+		}
+	}
+	return h.turn(ctx, id, "stop", true, 0)
+}
+
+// Reboot implements Host: down, by force if need be, and up again.
+func (h *Incus) Reboot(ctx context.Context, id string) error {
+	if err := h.Stop(ctx, id, false); err != nil {
+		return err
+	}
+	return h.Start(ctx, id)
+}
+
+// Destroy implements Host. Devices go with the machine, volumes do not.
+func (h *Incus) Destroy(ctx context.Context, id string) error {
+	if err := h.turn(ctx, id, "stop", true, 0); err != nil && !absent(err) {
+		return err
+	}
+	err := h.patiently(ctx, func(c client.InstanceServer) error {
+		op, err := c.DeleteInstance(id)
+		_, err = finish(c, op, err)
+		return err
+	})
+	if absent(err) {
+		return nil
+	}
+	return err
+}
+
+// Running implements Host.
+func (h *Incus) Running(ctx context.Context) (map[string]bool, error) {
+	c, err := h.connect(ctx, h.project)
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.GetInstances(api.InstanceTypeAny)
+	if err != nil {
+		return nil, err
+	}
+	running := map[string]bool{}
+	for _, in := range all {
+		running[in.Name] = in.StatusCode != api.Stopped
+	}
+	return running, nil
+}
+
+// Console implements Host. It reads Incus' log on this host: the API gives the unread part of a ring
+// buffer, and takes away what it gives.
+func (h *Incus) Console(_ context.Context, id string) ([]byte, error) {
+	file, err := os.Open(filepath.Join(h.cfg.LogDir, h.project+"_"+id, "console.log"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // not started yet
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // only read
+	return io.ReadAll(io.LimitReader(file, 4<<20))
+}

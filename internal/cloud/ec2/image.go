@@ -1,0 +1,329 @@
+package ec2
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+// imageName is EC2's rule, without the space.
+var imageName = regexp.MustCompile(`^[a-zA-Z0-9()\[\]./\-'@_]{3,128}$`)
+
+// Capture makes an AMI of a stopped server's root volume; data volumes stay out of it. EC2 knows no
+// token for this: an image that is there already is adopted by its name, one that failed is removed
+// and made again. Boot mode, ENA and architecture EC2 takes from the instance.
+func (p *Provider) Capture(ctx context.Context, id cloud.ServerID, spec cloud.ImageSpec) (cloud.Image, error) {
+	call := "capture " + spec.Name
+	all, err := imageTags(call, spec)
+	if err != nil {
+		return cloud.Image{}, err
+	}
+	found, err := p.named(ctx, p.api, call, spec)
+	if err != nil {
+		return cloud.Image{}, fail(call, err)
+	}
+	if found == nil {
+		in, err := p.find(ctx, id)
+		if err != nil {
+			return cloud.Image{}, fail(call, err)
+		}
+		if in.State.Name != types.InstanceStateNameStopped {
+			return cloud.Image{}, refuse(call, "%s is %s: stop it first", id, in.State.Name)
+		}
+		if found, err = p.create(ctx, call, in, spec, all); err != nil {
+			return cloud.Image{}, fail(call, err)
+		}
+	}
+	image, err := p.complete(ctx, p.api, call, *found.ImageId)
+	return image, fail(call, err)
+}
+
+// create begins an image, or gives the one of that name if another process was faster.
+func (p *Provider) create(ctx context.Context, call string, in *types.Instance, spec cloud.ImageSpec, all tags) (*types.Image, error) {
+	request := &ec2.CreateImageInput{
+		InstanceId: in.InstanceId, Name: &spec.Name, Description: aws.String("Hallmark " + string(spec.Kind) + " image"),
+		TagSpecifications: all.of(types.ResourceTypeImage, types.ResourceTypeSnapshot),
+	}
+	for _, m := range in.BlockDeviceMappings {
+		if aws.ToString(m.DeviceName) != aws.ToString(in.RootDeviceName) {
+			request.BlockDeviceMappings = append(request.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: m.DeviceName, NoDevice: aws.String("")})
+		}
+	}
+	var out *ec2.CreateImageOutput
+	err := p.until(ctx, aws.ToString(in.InstanceId)+" can be captured", visibleIn, func(ctx context.Context) (_ bool, err error) {
+		out, err = p.api.CreateImage(ctx, request)
+		if is(err, "IncorrectState", "IncorrectInstanceState") { // it was stopped just now, and not everybody knows
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if is(err, "InvalidAMIName.Duplicate") {
+		found, again := p.named(ctx, p.api, call, spec)
+		if again == nil && found == nil {
+			again = err
+		}
+		return found, again
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &types.Image{ImageId: out.ImageId}, nil
+}
+
+func imageTags(call string, spec cloud.ImageSpec) (tags, error) {
+	if !imageName.MatchString(spec.Name) {
+		return nil, refuse(call, "an image's name must match %s", imageName)
+	}
+	if spec.Kind != cloud.Base && spec.Kind != cloud.Prebuilt {
+		return nil, refuse(call, "unknown kind %q", spec.Kind)
+	}
+	all := label(spec.Tags, tags{tagImage: spec.Name, tagKind: string(spec.Kind), tagName: spec.Name})
+	for k, v := range spec.Properties {
+		all[tagProperty+k] = v
+	}
+	return all, all.check(call)
+}
+
+// named finds our image of a name, in any state; nil if there is none. One that failed is removed: it
+// would hold the name for ever.
+func (p *Provider) named(ctx context.Context, api *ec2.Client, call string, spec cloud.ImageSpec) (*types.Image, error) {
+	list, err := p.listImages(ctx, api, []string{"self"}, []types.Filter{has("name", literal(spec.Name))})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	found := &list[0]
+	t := read(found.Tags)
+	if err := ours(call, t, spec.Tags.Owner); err != nil {
+		return nil, err
+	}
+	if kind := cloud.Kind(t[tagKind]); kind != spec.Kind {
+		return nil, conflict(call, "there is a %q image of that name", kind)
+	}
+	if s := found.State; s == types.ImageStateFailed || s == types.ImageStateError || s == types.ImageStateInvalid {
+		p.cfg.Log.Warn("an image that failed is made again", "image", *found.ImageId, "err", reason(found))
+		return nil, p.deregister(ctx, api, *found.ImageId)
+	}
+	return found, nil
+}
+
+func reason(in *types.Image) string {
+	if in.StateReason == nil {
+		return because(nil, nil)
+	}
+	return because(in.StateReason.Code, in.StateReason.Message)
+}
+
+// complete waits until an image is available. One that fails is removed, and the reason given.
+func (p *Provider) complete(ctx context.Context, api *ec2.Client, call, id string) (cloud.Image, error) {
+	var done *types.Image
+	began := p.cfg.Clock.Now()
+	err := p.until(ctx, id+" is available", imageIn, func(ctx context.Context) (bool, error) {
+		found, err := p.describeImage(ctx, api, id)
+		if absent(err) && p.cfg.Clock.Now().Sub(began) < visibleIn {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		done = found
+		return found.State != types.ImageStatePending && found.State != types.ImageStateTransient, nil
+	})
+	if err != nil {
+		return cloud.Image{}, err
+	}
+	if done.State == types.ImageStateAvailable {
+		return image(done), nil
+	}
+	failed := fmt.Errorf("EC2 made the image %s, but it is %s: %s", id, done.State, reason(done))
+	if err := p.deregister(ctx, api, id); err != nil {
+		return cloud.Image{}, err
+	}
+	code := cloud.CodeRefused
+	if done.StateReason == nil || strings.HasPrefix(aws.ToString(done.StateReason.Code), "Server.") {
+		code = cloud.CodeDown // it may go better the next time
+	}
+	return cloud.Image{}, &cloud.Error{Call: call, Code: code, Err: failed}
+}
+
+// Images gives those of this region that are complete.
+func (p *Provider) Images(ctx context.Context, filter cloud.Filter) ([]cloud.Image, error) {
+	filters := append(selected(filter), has("tag-key", tagKind), has("state", string(types.ImageStateAvailable)))
+	list, err := p.listImages(ctx, p.api, []string{"self"}, filters)
+	if err != nil {
+		return nil, fail("list images", err)
+	}
+	images := []cloud.Image{}
+	for i := range list {
+		images = append(images, image(&list[i]))
+	}
+	return images, nil
+}
+
+func (p *Provider) listImages(ctx context.Context, api *ec2.Client, owners []string, filters []types.Filter) ([]types.Image, error) {
+	pages := ec2.NewDescribeImagesPaginator(api, &ec2.DescribeImagesInput{Owners: owners, Filters: filters})
+	var list []types.Image
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, out.Images...)
+	}
+	return list, nil
+}
+
+// describeImage gives one image, whoever's it is.
+func (p *Provider) describeImage(ctx context.Context, api *ec2.Client, id string) (*types.Image, error) {
+	call := "look at image " + id
+	out, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
+	if err != nil {
+		return nil, fail(call, err)
+	}
+	if len(out.Images) == 0 {
+		return nil, lost(call, "there is no such image")
+	}
+	return &out.Images[0], nil
+}
+
+// image reads what imageTags wrote; a vendor's image has no such tags and is a reference base.
+func image(in *types.Image) cloud.Image {
+	t := read(in.Tags)
+	i := cloud.Image{
+		ID: cloud.ImageID(*in.ImageId), Name: aws.ToString(in.Name), Kind: cloud.Kind(t[tagKind]), Digest: *in.ImageId,
+		Properties: t.under(tagProperty), Tags: t.cloud(),
+	}
+	if i.Kind == "" {
+		i.Kind = cloud.Base
+	}
+	if i.Kind == cloud.Base && i.Properties[cloud.PropertyRecipe] == "" {
+		i.Properties = map[string]string{cloud.PropertyRecipe: *in.ImageId}
+	}
+	if at, err := time.Parse(time.RFC3339, aws.ToString(in.CreationDate)); err == nil {
+		i.Created = at
+	}
+	for _, m := range in.BlockDeviceMappings {
+		if m.Ebs != nil {
+			i.SizeBytes += int64(aws.ToInt32(m.Ebs.VolumeSize)) << 30
+		}
+	}
+	return i
+}
+
+// DeleteImage removes an image with its snapshots. It refuses (CodeRefused) one that is protected or
+// that a launch template of ours would launch. An id with a region ("us-east-1/ami-…") is that of a
+// published copy; that of a snapshot is one whose image is gone.
+func (p *Provider) DeleteImage(ctx context.Context, id cloud.ImageID) error {
+	call := "delete image " + string(id)
+	api, ami, err := p.in(call, id)
+	if err != nil || ami == "" {
+		return err
+	}
+	if strings.HasPrefix(ami, "snap-") {
+		return fail(call, p.deleteSnapshot(ctx, api, call, ami))
+	}
+	found, err := p.describeImage(ctx, api, ami)
+	if err != nil {
+		return skipAbsent(fail(call, err))
+	}
+	if err := ours(call, read(found.Tags), ""); err != nil {
+		return err
+	}
+	if protected(found) {
+		return refuse(call, "it is protected, because a channel points to it: unpublish it first")
+	}
+	used, err := p.launchedBy(ctx, api, ami)
+	if err != nil {
+		return fail(call, err)
+	}
+	if used != "" {
+		return refuse(call, "the launch template %s launches it", used)
+	}
+	return fail(call, p.deregister(ctx, api, ami))
+}
+
+func protected(in *types.Image) bool {
+	state := aws.ToString(in.DeregistrationProtection)
+	return state != "" && state != "disabled"
+}
+
+// deregister removes an image and its snapshots. Snapshots that other images share stay.
+func (p *Provider) deregister(ctx context.Context, api *ec2.Client, ami string) error {
+	_, err := api.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &ami, DeleteAssociatedSnapshots: aws.Bool(true)})
+	return skipAbsent(err)
+}
+
+func (p *Provider) deleteSnapshot(ctx context.Context, api *ec2.Client, call, id string) error {
+	list, err := p.listSnapshots(ctx, api, []types.Filter{has("snapshot-id", id)})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if err := ours(call, read(list[0].Tags), ""); err != nil {
+		return err
+	}
+	_, err = api.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &id})
+	return skipAbsent(err)
+}
+
+func (p *Provider) listSnapshots(ctx context.Context, api *ec2.Client, filters []types.Filter) ([]types.Snapshot, error) {
+	pages := ec2.NewDescribeSnapshotsPaginator(api, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: filters})
+	var list []types.Snapshot
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, out.Snapshots...)
+	}
+	return list, nil
+}
+
+// launchedBy gives the name of a launch template of ours whose latest or default version launches an
+// image; "" if there is none.
+func (p *Provider) launchedBy(ctx context.Context, api *ec2.Client, ami string) (string, error) {
+	pages := ec2.NewDescribeLaunchTemplatesPaginator(api, &ec2.DescribeLaunchTemplatesInput{Filters: where(tagOwner, "")})
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, t := range out.LaunchTemplates {
+			versions, err := api.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+				LaunchTemplateId: t.LaunchTemplateId, Versions: []string{"$Latest", "$Default"},
+			})
+			if absent(err) {
+				continue
+			}
+			if err != nil {
+				return "", err
+			}
+			if slices.ContainsFunc(versions.LaunchTemplateVersions, func(v types.LaunchTemplateVersion) bool {
+				return v.LaunchTemplateData != nil && aws.ToString(v.LaunchTemplateData.ImageId) == ami
+			}) {
+				return aws.ToString(t.LaunchTemplateName), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// in splits the identifier of an image and gives a client for its region.
+func (p *Provider) in(call string, id cloud.ImageID) (*ec2.Client, string, error) {
+	region, ami, elsewhere := strings.Cut(string(id), "/")
+	if !elsewhere {
+		return p.api, string(id), nil
+	}
+	api := p.regions[region]
+	if api == nil {
+		return nil, "", refuse(call, "%s is not among the configured regions", region)
+	}
+	return api, ami, nil
+}

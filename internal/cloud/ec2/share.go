@@ -1,0 +1,94 @@
+package ec2
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// unitARN is in the ARN of an organisational unit, not in that of an organisation.
+const unitARN = ":ou/"
+
+// share sets who may launch an image, and who may make volumes of its snapshots. Snapshots know accounts
+// only: members of an organisation launch the image without that.
+func (p *Provider) share(ctx context.Context, api *ec2.Client, found *types.Image, pub Publication) error {
+	out, err := api.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
+		ImageId: found.ImageId, Attribute: types.ImageAttributeNameLaunchPermission,
+	})
+	if err != nil {
+		return err
+	}
+	want := launchers(pub)
+	change := &types.LaunchPermissionModifications{
+		Add: without(want, out.LaunchPermissions, launcher), Remove: without(out.LaunchPermissions, want, launcher),
+	}
+	if len(change.Add)+len(change.Remove) > 0 {
+		_, err := api.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: found.ImageId, LaunchPermission: change})
+		if err != nil {
+			return err
+		}
+	}
+	for _, m := range found.BlockDeviceMappings {
+		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
+			continue
+		}
+		if err := p.shareSnapshot(ctx, api, *m.Ebs.SnapshotId, pub.Accounts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Provider) shareSnapshot(ctx context.Context, api *ec2.Client, id string, accounts []string) error {
+	out, err := api.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{
+		SnapshotId: &id, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+	})
+	if err != nil {
+		return err
+	}
+	var want []types.CreateVolumePermission
+	for _, account := range accounts {
+		want = append(want, types.CreateVolumePermission{UserId: aws.String(account)})
+	}
+	who := func(c types.CreateVolumePermission) string { return aws.ToString(c.UserId) + string(c.Group) }
+	change := &types.CreateVolumePermissionModifications{
+		Add: without(want, out.CreateVolumePermissions, who), Remove: without(out.CreateVolumePermissions, want, who),
+	}
+	if len(change.Add)+len(change.Remove) == 0 {
+		return nil
+	}
+	_, err = api.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
+		SnapshotId: &id, Attribute: types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
+	})
+	return err
+}
+
+func launchers(pub Publication) []types.LaunchPermission {
+	var all []types.LaunchPermission
+	for _, account := range pub.Accounts {
+		all = append(all, types.LaunchPermission{UserId: aws.String(account)})
+	}
+	for _, arn := range pub.Organisations {
+		if strings.Contains(arn, unitARN) {
+			all = append(all, types.LaunchPermission{OrganizationalUnitArn: aws.String(arn)})
+			continue
+		}
+		all = append(all, types.LaunchPermission{OrganizationArn: aws.String(arn)})
+	}
+	return all
+}
+
+func launcher(l types.LaunchPermission) string {
+	return aws.ToString(l.UserId) + aws.ToString(l.OrganizationArn) + aws.ToString(l.OrganizationalUnitArn) + string(l.Group)
+}
+
+// without gives those of list that are not in other, by who they are.
+func without[T any](list, other []T, who func(T) string) []T {
+	return slices.DeleteFunc(slices.Clone(list), func(one T) bool {
+		return slices.ContainsFunc(other, func(o T) bool { return who(o) == who(one) })
+	})
+}
