@@ -3,11 +3,13 @@
 GOLANGCI_LINT_VERSION := v2.15.0
 
 # Packages with tests that -short leaves out, most of them on real servers; the longest first.
-LONG := ./cmd/hallmark ./imager ./internal/environment ./internal/cloud/incus ./internal/base ./internal/remote
+LONG := ./cmd/hallmark ./imager ./internal/environment ./internal/cloud/incus ./internal/base \
+	./internal/cloud/ec2 ./internal/cloud/ec2/... ./internal/remote
 
 # The command line's scripts go through whole nights. SQLite, which is C made into Go, makes them some
-# fifty times slower under the race detector; the pipeline's own tests are run with it.
-RACE = $(shell go list ./... 2>/dev/null | grep -v /cmd/hallmark$$)
+# fifty times slower under the race detector; the pipeline's own tests are run with it. AWS' SDK takes
+# minutes to compile once more for it.
+RACE = $(shell go list ./... 2>/dev/null | grep -v -e /cmd/hallmark$$ -e /cloud/ec2)
 
 .PHONY: help
 help: ## this list

@@ -31,8 +31,8 @@ func checkLineage(ctx context.Context, b *build) error {
 	var record cloud.Image
 	if i >= 0 {
 		record = images[i]
-	} else { // a vendor's base need not be among ours
-		record, err = b.deps.Provider.ResolveBase(ctx, cloud.BaseSpec{Name: parent.Name, Digest: parent.Properties[cloud.PropertyRecipe]})
+	} else { // a vendor's base is not among ours; the newest of its name may be another by now
+		record, err = b.deps.Provider.ResolveBase(ctx, cloud.BaseSpec{Name: string(parent.ID)})
 		if err != nil {
 			return err
 		}

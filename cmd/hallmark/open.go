@@ -149,7 +149,7 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 			Timeouts: environment.Timeouts{Boot: cfg.Timeouts.Boot, Puppet: cfg.Timeouts.Provision},
 		},
 		Verifier: verifier.Verifier{
-			Outside: cfg.Provider.Incus.Cache.Addr(), Probe: probe, Timeout: cfg.Timeouts.Test, Now: time.Now, Host: place.host,
+			Outside: place.outside, Probe: probe, Timeout: cfg.Timeouts.Test, Now: time.Now, Host: place.host,
 		},
 		EnsureBase: func(ctx context.Context, out io.Writer) (cloud.Image, error) {
 			return place.base(ctx, provider, false, out)

@@ -7,12 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/hallmark-ci/hallmark/internal/base"
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
+	"github.com/hallmark-ci/hallmark/internal/cloud/ec2"
 	"github.com/hallmark-ci/hallmark/internal/cloud/fault"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus"
 	"github.com/hallmark-ci/hallmark/internal/config"
@@ -28,6 +30,8 @@ type place struct {
 	// base gives the reference base, building it if need be or if fresh.
 	base func(ctx context.Context, p cloud.Provider, fresh bool, out io.Writer) (cloud.Image, error)
 	room func(context.Context) (room, error) // nil: it has no end
+	// outside is an address of this machine that no environment may reach, but for the package cache on it.
+	outside netip.Addr
 }
 
 // provider opens a place.
@@ -37,6 +41,7 @@ type provider func(context.Context, config.Config, *slog.Logger) (place, error)
 // plays servers must promote nothing. Tests of the command line have a list of their own.
 var providers = map[string]provider{
 	"incus": onIncus,
+	"ec2":   onEC2,
 }
 
 func onIncus(ctx context.Context, cfg config.Config, log *slog.Logger) (place, error) {
@@ -52,8 +57,9 @@ func onIncus(ctx context.Context, cfg config.Config, log *slog.Logger) (place, e
 	}
 	withFaults, err := faults(cfg, p)
 	return place{
-		cloud:  withFaults,
-		dialer: environment.SSH{},
+		cloud:   withFaults,
+		dialer:  environment.SSH{},
+		outside: i.Cache.Addr(),
 		base: func(ctx context.Context, p cloud.Provider, fresh bool, out io.Writer) (cloud.Image, error) {
 			sources, err := base.HostSources(base.SourcesFile)
 			if err != nil {
@@ -77,6 +83,51 @@ func onIncus(ctx context.Context, cfg config.Config, log *slog.Logger) (place, e
 			return room{"storage pool " + s.Pool, s.Free, fmt.Sprintf("make the pool bigger: `incus storage set %s size=…`", s.Pool)}, nil
 		},
 	}, err
+}
+
+// onEC2 takes the vendor's base as it finds it: there is nothing to build.
+func onEC2(ctx context.Context, cfg config.Config, log *slog.Logger) (place, error) {
+	e := cfg.Provider.EC2
+	p, err := ec2.New(ctx, ec2.Config{
+		Region: e.Region, Regions: e.Regions, Role: e.Role, Endpoint: e.Endpoint, Subnets: e.Subnets, Reach: e.Reach, Types: e.Types,
+		Spot: e.Spot, Cache: e.Cache, KMSKey: e.KMSKey, Parameters: e.Parameters, Log: log,
+	})
+	if err != nil {
+		return place{}, usage("provider.ec2: %w", err)
+	}
+	outside, err := addressWithin(e.Reach)
+	if err != nil {
+		return place{}, err
+	}
+	withFaults, err := faults(cfg, p)
+	return place{
+		cloud:   withFaults,
+		dialer:  environment.SSH{},
+		outside: outside,
+		base: func(ctx context.Context, p cloud.Provider, _ bool, _ io.Writer) (cloud.Image, error) {
+			return p.ResolveBase(ctx, cloud.BaseSpec{Name: cfg.Base.Name, MaxAge: cfg.Base.MaxAge})
+		},
+	}, err
+}
+
+// addressWithin is this machine's address in one of the ranges from which bastions may be reached.
+func addressWithin(ranges []netip.Prefix) (netip.Addr, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("this machine's addresses: %w", err)
+	}
+	for _, a := range addresses {
+		own, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		for _, r := range ranges {
+			if r.Contains(own.Addr()) {
+				return own.Addr(), nil
+			}
+		}
+	}
+	return netip.Addr{}, usage("provider.ec2.reach: this machine has no address in %v, so it would not be let in to a bastion: add its own", ranges)
 }
 
 // noIncus says what to do when Incus is not there, or not as it was set up.

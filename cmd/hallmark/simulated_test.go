@@ -81,7 +81,7 @@ func onSim(_ context.Context, cfg config.Config, _ *slog.Logger) (place, error) 
 	}
 	withFaults, err := faults(cfg, world.Provider())
 	return place{
-		cloud: withFaults, dialer: world.Dialer(), host: world.Host(),
+		cloud: withFaults, dialer: world.Dialer(), host: world.Host(), outside: cfg.Provider.Incus.Cache.Addr(),
 		base: func(ctx context.Context, p cloud.Provider, fresh bool, out io.Writer) (cloud.Image, error) {
 			if t.Base != "" {
 				return cloud.Image{}, fmt.Errorf("build the reference base: %s", t.Base)

@@ -96,7 +96,7 @@ type Filter struct {
 
 // BaseSpec names a reference base.
 type BaseSpec struct {
-	Name   string        // a name, a parameter or a pattern: the provider's own way of naming
+	Name   string        // the provider's own way of naming: a name, a pattern, a parameter; an id, where Images lists no bases
 	Digest string        // recipe digest it must carry as PropertyRecipe; empty: any
 	MaxAge time.Duration // 0: any age
 }

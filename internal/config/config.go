@@ -34,8 +34,9 @@ type Product struct {
 
 // Provider chooses where servers run and holds each provider's own settings.
 type Provider struct {
-	Kind   string `key:"kind"` // incus; tests have more
+	Kind   string `key:"kind"` // incus or ec2; tests have more
 	Incus  Incus  `key:"incus"`
+	EC2    EC2    `key:"ec2"`
 	Faults string `key:"faults"` // file that scripts trouble around the provider, "" for none; absolute
 }
 
@@ -47,10 +48,25 @@ type Incus struct {
 	Cache  netip.AddrPort `key:"cache"`  // package cache as servers reach it
 }
 
+// EC2 is one AWS account and region; docs/ec2.md says what they have to bring.
+type EC2 struct {
+	Region     string         `key:"region"`
+	Role       string         `key:"role"`       // ARN of a role to assume, "" for none
+	Endpoint   string         `key:"endpoint"`   // of a laboratory, "" for AWS
+	Subnets    []string       `key:"subnets"`    // of one VPC, one or more for each zone
+	Reach      []netip.Prefix `key:"reach"`      // from where bastions may be reached
+	Types      []string       `key:"types"`      // of instances, in the order in which they are tried
+	Spot       bool           `key:"spot"`       // launch on spare capacity
+	Cache      netip.AddrPort `key:"cache"`      // package cache or proxy as servers reach it
+	KMSKey     string         `key:"kms-key"`    // encrypts volumes, "" for the account's default key
+	Regions    []string       `key:"regions"`    // where images are published beside Region
+	Parameters string         `key:"parameters"` // SSM path under which channels point to images
+}
+
 // Base is the reference base, the only allowed parent of an image.
 type Base struct {
-	Name   string        `key:"name"`
-	MaxAge time.Duration `key:"max-age"` // an older one is rebuilt
+	Name   string        `key:"name"`    // on EC2: owner/pattern, ami-…, or ssm:/parameter
+	MaxAge time.Duration `key:"max-age"` // an older one is rebuilt, or not taken
 }
 
 // Limits bound what is done at once and how often it is tried.
@@ -152,6 +168,7 @@ func (p *Product) Default() { p.Development, p.Releases = "main", "release/*" }
 func (p *Provider) Default() {
 	p.Kind = "incus"
 	p.Incus.Default()
+	p.EC2.Parameters = "/hallmark"
 }
 
 // Default is what `make host` sets up.

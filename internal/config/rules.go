@@ -20,6 +20,12 @@ var (
 // Check says what does not fit together in the whole.
 func (c *Config) Check(at Place) {
 	at.Name("owner", c.Owner, 20)
+	switch ami := regexp.MustCompile(`^(ami-[0-9a-f]+|ssm:/.+|[^/]+/.+)$`); {
+	case c.Provider.Kind != "ec2":
+		at.Name("base.name", c.Base.Name, 40)
+	case !ami.MatchString(c.Base.Name):
+		at.Problem("base.name", fmt.Sprintf("%q names no AMI", c.Base.Name), "write owner/name-pattern, such as 136693071363/debian-12-amd64-*, or ami-…, or ssm:/parameter")
+	}
 	names := map[string]int{}
 	for i, s := range c.Schedules {
 		if first, ok := names[s.Name]; ok {
@@ -57,10 +63,28 @@ func (p *Product) Check(at Place) {
 // Check knows which providers there are.
 func (p *Provider) Check(at Place) {
 	if p.Kind == "ec2" {
-		at.Problem("kind", "ec2 is not there yet", "use incus")
+		p.EC2.check(at)
 		return
 	}
-	at.OneOf("kind", p.Kind, "incus", "sim")
+	at.OneOf("kind", p.Kind, "incus", "ec2", "sim")
+}
+
+// check wants what has no default. It is no Check, for without kind ec2 nothing is wanted.
+func (e *EC2) check(at Place) {
+	for _, k := range []struct {
+		key    string
+		given  bool
+		remedy string
+	}{
+		{"region", e.Region != "", "name the region, such as eu-central-1"},
+		{"subnets", len(e.Subnets) > 0, "list subnets of one VPC, best in several zones"},
+		{"reach", len(e.Reach) > 0, "list the ranges from which bastions may be reached, such as 10.20.0.0/24"},
+		{"types", len(e.Types) > 0, "list instance types in the order in which they are tried"},
+	} {
+		if !k.given {
+			at.Problem("ec2."+k.key, "is missing", k.remedy)
+		}
+	}
 }
 
 // Check wants room for at least one environment.
@@ -72,7 +96,6 @@ func (i *Incus) Check(at Place) {
 
 // Check wants a base that can be used.
 func (b *Base) Check(at Place) {
-	at.Name("name", b.Name, 40)
 	positive(at, "max-age", b.MaxAge)
 }
 
