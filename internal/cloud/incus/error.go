@@ -83,6 +83,9 @@ func classify(err error) cloud.Code {
 		return cloud.CodeDown
 	}
 	for _, p := range phrases {
+		if typed && p.code == cloud.CodeNotFound {
+			continue // what is not found has status 404; here something else broke, over something that was not found
+		}
 		if strings.Contains(said, p.text) {
 			return p.code
 		}

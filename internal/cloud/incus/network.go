@@ -228,11 +228,28 @@ func awaitBridge(ctx context.Context, c client.InstanceServer, bridge string) (*
 }
 
 func deleteBridge(ctx context.Context, c client.InstanceServer, bridge string) error {
-	err := undisturbed(ctx, func() error { return c.DeleteNetwork(bridge) })
-	if absent(err) {
-		return nil
+	return remove(ctx,
+		func() error { return undisturbed(ctx, func() error { return c.DeleteNetwork(bridge) }) },
+		func() error { _, _, err := c.GetNetwork(bridge); return err })
+}
+
+// remove deletes something until it is gone. What Incus does not find need not be that: it looks
+// through all that might use it, and of this some may go away at that moment.
+func remove(ctx context.Context, del, get func() error) error {
+	for {
+		err := del()
+		if !absent(err) {
+			return err
+		}
+		if err := get(); absent(err) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 // undisturbed sets up or takes down a bridge, again and again while interfaces of others disturb it:
@@ -299,7 +316,9 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 		if project.Config[tagOwner] == "" {
 			return conflict(call, "the project is not Hallmark's")
 		}
-		if err := c.DeleteProject(string(id)); err != nil && !absent(err) {
+		if err := remove(ctx,
+			func() error { return c.DeleteProject(string(id)) },
+			func() error { _, _, err := c.GetProject(string(id)); return err }); err != nil {
 			return fail(call, err)
 		}
 	}
@@ -307,10 +326,9 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 	if err := deleteBridge(ctx, c, bridge); err != nil {
 		return fail(call, err)
 	}
-	if err := c.DeleteNetworkACL(bridge); err != nil && !absent(err) {
-		return fail(call, err)
-	}
-	return nil
+	return fail(call, remove(ctx,
+		func() error { return c.DeleteNetworkACL(bridge) },
+		func() error { _, _, err := c.GetNetworkACL(bridge); return err }))
 }
 
 // network reads a cloud.Network from its bridge.

@@ -38,6 +38,8 @@ func TestClassify(t *testing.T) {
 		want cloud.Code
 	}{
 		{api.StatusErrorf(http.StatusNotFound, "Instance not found"), cloud.CodeNotFound},
+		{errors.New("Failed to find storage volume: not found"), cloud.CodeNotFound},
+		{api.StatusErrorf(http.StatusInternalServerError, "Failed to stop: device not found"), cloud.CodeRefused},
 		{api.StatusErrorf(http.StatusPreconditionFailed, "ETag"), cloud.CodeConflict},
 		{api.StatusErrorf(http.StatusBadRequest, "Invalid config"), cloud.CodeRefused},
 		{api.StatusErrorf(http.StatusInternalServerError, "database is locked"), cloud.CodeThrottled},
