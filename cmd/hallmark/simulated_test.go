@@ -110,8 +110,8 @@ func simBase(ctx context.Context, p cloud.Provider, cfg config.Config, fresh boo
 			return image, err
 		}
 	}
-	importer, ok := p.(cloud.BaseImporter)
-	if !ok {
+	importer := cloud.CapabilitiesOf(p).BaseImporter
+	if importer == nil {
 		return cloud.Image{}, errors.New("the simulated cloud takes no base")
 	}
 	disk := filepath.Join(cfg.StateDir, "base.tar")

@@ -31,8 +31,8 @@ type Spec struct {
 // waited while another process built it, takes that one, also if it is to be fresh. Progress goes
 // to out.
 func (b Builder) Ensure(ctx context.Context, p cloud.Provider, spec Spec, out io.Writer) (cloud.Image, error) {
-	importer, ok := p.(cloud.BaseImporter)
-	if !ok {
+	importer := cloud.CapabilitiesOf(p).BaseImporter
+	if importer == nil {
 		return cloud.Image{}, fmt.Errorf("this provider takes no base built here: name one of its own")
 	}
 	asked := b.now()

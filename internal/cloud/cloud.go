@@ -65,19 +65,6 @@ type Provider interface {
 	Delete(ctx context.Context, r Resource) error
 }
 
-// Snapshotter is a Provider that can take a server back to an earlier moment.
-type Snapshotter interface {
-	Snapshot(ctx context.Context, id ServerID, name string) error
-	Restore(ctx context.Context, id ServerID, name string) error
-}
-
-// BaseImporter is a Provider to which a reference base built here can be given.
-type BaseImporter interface {
-	// ImportBase uploads a root file system (tar, any compression) as a reference base, or gives
-	// the one of that name.
-	ImportBase(ctx context.Context, spec ImageSpec, rootfsPath string) (Image, error)
-}
-
 // Tags say whose a resource is. They are written as the resource is created.
 type Tags struct {
 	Owner       string            `json:"owner"`                 // the installation of Hallmark that made it

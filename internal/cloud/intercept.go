@@ -8,7 +8,7 @@ import (
 // Verb names one method of a provider, for decorators, records of calls and scripted faults.
 type Verb string
 
-// The verbs, in the order of Provider, then those of the optional interfaces.
+// The verbs, in the order of Provider, then those of the capabilities.
 const (
 	VerbResolveBase   Verb = "resolve-base"
 	VerbCreateNetwork Verb = "create-network"
@@ -33,6 +33,9 @@ const (
 	VerbSnapshot      Verb = "snapshot"
 	VerbRestore       Verb = "restore"
 	VerbImportBase    Verb = "import-base"
+	VerbPublish       Verb = "publish"
+	VerbPoint         Verb = "point"
+	VerbPointed       Verb = "pointed"
 )
 
 // Verbs is the whole list.
@@ -41,7 +44,7 @@ func Verbs() []Verb {
 		VerbResolveBase, VerbCreateNetwork, VerbAllowAdmin, VerbDeleteNetwork, VerbLaunch, VerbServers, VerbReboot,
 		VerbStop, VerbStart, VerbDestroy, VerbConsole, VerbCapture, VerbImages, VerbDeleteImage, VerbCreateVolume,
 		VerbAttachVolume, VerbDetachVolume, VerbDeleteVolume, VerbOwned, VerbDelete, VerbSnapshot, VerbRestore,
-		VerbImportBase,
+		VerbImportBase, VerbPublish, VerbPoint, VerbPointed,
 	}
 }
 
@@ -62,43 +65,9 @@ func (c Call) String() string {
 // Around is what a decorator does around every call: it calls do once, several times or not at all.
 type Around func(ctx context.Context, call Call, do func(context.Context) error) error
 
-// Intercept gives p with around about each of its calls. The optional interfaces that p has, and no
-// others, are found on the result.
+// Intercept gives p with around about each of its calls, those of its capabilities too.
 func Intercept(p Provider, around Around) Provider {
-	i := intercepted{p, around}
-	snapshotter, _ := p.(Snapshotter)
-	if snapshotter != nil {
-		snapshotter = interceptedSnapshots{snapshotter, around}
-	}
-	importer, _ := p.(BaseImporter)
-	if importer != nil {
-		importer = interceptedImports{importer, around}
-	}
-	return With(i, snapshotter, importer)
-}
-
-// With gives p together with those optional interfaces that are not nil: a decorator that wraps a
-// provider in its own type loses them otherwise.
-func With(p Provider, snapshotter Snapshotter, importer BaseImporter) Provider {
-	switch {
-	case snapshotter != nil && importer != nil:
-		return struct {
-			Provider
-			Snapshotter
-			BaseImporter
-		}{p, snapshotter, importer}
-	case snapshotter != nil:
-		return struct {
-			Provider
-			Snapshotter
-		}{p, snapshotter}
-	case importer != nil:
-		return struct {
-			Provider
-			BaseImporter
-		}{p, importer}
-	}
-	return struct{ Provider }{p}
+	return With(intercepted{p, around}, CapabilitiesOf(p).intercepted(around))
 }
 
 // value runs a call that gives something.
@@ -194,26 +163,4 @@ func (i intercepted) Owned(ctx context.Context, owner string) ([]Resource, error
 
 func (i intercepted) Delete(ctx context.Context, r Resource) error {
 	return i.around(ctx, Call{VerbDelete, r.Name}, func(ctx context.Context) error { return i.p.Delete(ctx, r) })
-}
-
-type interceptedSnapshots struct {
-	p      Snapshotter
-	around Around
-}
-
-func (i interceptedSnapshots) Snapshot(ctx context.Context, id ServerID, name string) error {
-	return i.around(ctx, Call{VerbSnapshot, string(id)}, func(ctx context.Context) error { return i.p.Snapshot(ctx, id, name) })
-}
-
-func (i interceptedSnapshots) Restore(ctx context.Context, id ServerID, name string) error {
-	return i.around(ctx, Call{VerbRestore, string(id)}, func(ctx context.Context) error { return i.p.Restore(ctx, id, name) })
-}
-
-type interceptedImports struct {
-	p      BaseImporter
-	around Around
-}
-
-func (i interceptedImports) ImportBase(ctx context.Context, spec ImageSpec, rootfsPath string) (Image, error) {
-	return value(ctx, i.around, Call{VerbImportBase, spec.Name}, func(ctx context.Context) (Image, error) { return i.p.ImportBase(ctx, spec, rootfsPath) })
 }

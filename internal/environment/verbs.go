@@ -211,8 +211,7 @@ func (e *Environment) halt(ctx context.Context, server string) error {
 
 // Snapshots reports whether Snapshot and Restore work here.
 func (e *Environment) Snapshots() bool {
-	_, ok := e.site.Provider.(cloud.Snapshotter)
-	return ok
+	return cloud.CapabilitiesOf(e.site.Provider).Snapshotter != nil
 }
 
 // Snapshot gives the steps that note the state of every server under a name. Volumes are not part
@@ -245,8 +244,8 @@ func (e *Environment) snapshots(verb string, do func(context.Context, cloud.Snap
 	var steps []Step
 	for _, m := range e.machines() {
 		steps = append(steps, e.step(verb+" "+m.Name, func(ctx context.Context) error {
-			s, ok := e.site.Provider.(cloud.Snapshotter)
-			if !ok {
+			s := cloud.CapabilitiesOf(e.site.Provider).Snapshotter
+			if s == nil {
 				return verdict.Errorf(verdict.CloudRefused, m.Name, "the provider has no snapshots")
 			}
 			return do(ctx, s, e.machine(m.Name))

@@ -74,8 +74,8 @@ func (s *story) attach(t *testing.T) {
 
 // snapshots: taken once by name, restored into a running server as often as wanted.
 func (s *story) snapshots(t *testing.T) {
-	snapshotter, ok := s.Provider.(cloud.Snapshotter)
-	if !ok {
+	snapshotter := cloud.CapabilitiesOf(s.Provider).Snapshotter
+	if snapshotter == nil {
 		t.Skip("not a Snapshotter")
 	}
 	ctx := t.Context()

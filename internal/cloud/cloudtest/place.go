@@ -47,8 +47,8 @@ func (s *story) resolveBase(t *testing.T) {
 
 // importBase: imported once by name, and the newest of a family is the one that resolves.
 func (s *story) importBase(t *testing.T) {
-	importer, ok := s.Provider.(cloud.BaseImporter)
-	if !ok || s.Rootfs == "" {
+	importer := cloud.CapabilitiesOf(s.Provider).BaseImporter
+	if importer == nil || s.Rootfs == "" {
 		t.Skip("not a BaseImporter, or no root file system to import")
 	}
 	ctx := t.Context()

@@ -163,19 +163,15 @@ func TestContractWithoutFaults(t *testing.T) {
 	})
 }
 
-func TestOptionalInterfaces(t *testing.T) {
+func TestCapabilities(t *testing.T) {
 	hand := clock.NewManual(start)
-	full := fault.Inject(sim.New(sim.Options{Clock: hand}), nil, hand)
-	_, snapshots := full.(cloud.Snapshotter)
-	_, imports := full.(cloud.BaseImporter)
-	if !snapshots || !imports {
-		t.Errorf("lost: Snapshotter %v, BaseImporter %v", snapshots, imports)
+	full := cloud.CapabilitiesOf(fault.Inject(sim.New(sim.Options{Clock: hand}), nil, hand))
+	if full.Snapshotter == nil || full.BaseImporter == nil {
+		t.Errorf("lost: there are %+v", full)
 	}
-	plain := fault.Inject(struct{ cloud.Provider }{sim.New(sim.Options{})}, nil, hand)
-	_, snapshots = plain.(cloud.Snapshotter)
-	_, imports = plain.(cloud.BaseImporter)
-	if snapshots || imports {
-		t.Errorf("invented: Snapshotter %v, BaseImporter %v", snapshots, imports)
+	plain := cloud.CapabilitiesOf(fault.Inject(struct{ cloud.Provider }{sim.New(sim.Options{})}, nil, hand))
+	if plain != (cloud.Capabilities{}) {
+		t.Errorf("invented: there are %+v", plain)
 	}
 }
 

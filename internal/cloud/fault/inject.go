@@ -12,16 +12,14 @@ import (
 )
 
 // Inject gives p with the script's faults, which must be valid; the time of From begins now. A lost
-// server is really destroyed, with the first call after its moment. The optional interfaces of p stay.
+// server is really destroyed, with the first call after its moment. The capabilities of p stay.
 func Inject(p cloud.Provider, script Script, c clock.Clock) cloud.Provider {
 	i := &injector{
 		inner: p, script: script, clock: c, start: c.Now(), counts: make([]int, len(script)),
 		servers: map[cloud.ServerID]*fate{},
 	}
 	around := cloud.Intercept(p, i.around)
-	snapshotter, _ := around.(cloud.Snapshotter)
-	importer, _ := around.(cloud.BaseImporter)
-	return cloud.With(injected{around, i}, snapshotter, importer)
+	return cloud.With(injected{around, i}, cloud.CapabilitiesOf(around))
 }
 
 // fate is what is known of a server, and what awaits it. A zero time: nothing.

@@ -8,11 +8,9 @@ import (
 )
 
 // Provider gives the provider under the cap: Launch waits until there is room, or for the end of its
-// context. Servers must carry the owner's tag. The optional interfaces stay.
+// context. Servers must carry the owner's tag. The capabilities stay.
 func (s *Slots) Provider() cloud.Provider {
-	snapshotter, _ := s.inner.(cloud.Snapshotter)
-	importer, _ := s.inner.(cloud.BaseImporter)
-	return cloud.With(capped{s.inner, s}, snapshotter, importer)
+	return cloud.With(capped{s.inner, s}, cloud.CapabilitiesOf(s.inner))
 }
 
 // capped is a provider under Slots.

@@ -289,11 +289,8 @@ func TestContractThroughAllDecorators(t *testing.T) {
 			t.Fatal(err)
 		}
 		p = slots.Provider()
-		if _, ok := p.(cloud.Snapshotter); !ok {
-			t.Error("Snapshotter was lost on the way")
-		}
-		if _, ok := p.(cloud.BaseImporter); !ok {
-			t.Error("BaseImporter was lost on the way")
+		if can := cloud.CapabilitiesOf(p); can.Snapshotter == nil || can.BaseImporter == nil {
+			t.Errorf("lost on the way: of the capabilities there are %+v", can)
 		}
 		return cloudtest.Fixture{
 			Provider: p, Owner: "contract", Base: base, Patience: time.Minute, Pause: hand.Advance,

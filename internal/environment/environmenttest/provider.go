@@ -14,12 +14,11 @@ func cause(text string) verdict.Cause { return verdict.Cause(text) }
 
 // Provider is the provider to give to whoever is tested: what it does to servers, the World sees.
 func (w *World) Provider() cloud.Provider {
-	var snapshotter cloud.Snapshotter
-	if s, ok := w.provider.(cloud.Snapshotter); ok {
-		snapshotter = snapshots{s, w}
+	can := cloud.CapabilitiesOf(w.provider)
+	if can.Snapshotter != nil {
+		can.Snapshotter = snapshots{can.Snapshotter, w}
 	}
-	importer, _ := w.provider.(cloud.BaseImporter)
-	return cloud.With(provider{w.provider, w}, snapshotter, importer)
+	return cloud.With(provider{w.provider, w}, can)
 }
 
 // provider lets the World see what happens to its servers.

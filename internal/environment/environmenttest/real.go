@@ -29,8 +29,7 @@ func Base(ctx context.Context, p cloud.Provider, out io.Writer) (cloud.Image, er
 		return cloud.Image{}, err
 	}
 	builder := base.Builder{Dir: filepath.Join(os.TempDir(), "hallmark-test-base"), Cache: "http://" + Cache.String()}
-	importer, _ := p.(cloud.BaseImporter)
-	return builder.Ensure(ctx, cloud.With(ownBases{p}, nil, importer), base.Spec{Recipe: recipe, Tags: cloud.Tags{Owner: Owner}}, out)
+	return builder.Ensure(ctx, cloud.With(ownBases{p}, cloud.CapabilitiesOf(p)), base.Spec{Recipe: recipe, Tags: cloud.Tags{Owner: Owner}}, out)
 }
 
 // ownBases finds bases of Owner only.

@@ -1,0 +1,120 @@
+package cloud
+
+import "context"
+
+// Capabilities are what a provider can do beyond Provider; what it cannot is nil. They are asked for
+// with CapabilitiesOf, never by type assertion: a decorator hides the type of what it wraps.
+type Capabilities struct {
+	Snapshotter  Snapshotter
+	BaseImporter BaseImporter
+	Publisher    Publisher
+}
+
+// Snapshotter can take a server back to an earlier moment.
+type Snapshotter interface {
+	Snapshot(ctx context.Context, id ServerID, name string) error
+	Restore(ctx context.Context, id ServerID, name string) error
+}
+
+// BaseImporter takes a reference base built here.
+type BaseImporter interface {
+	// ImportBase uploads a root file system (tar, any compression) as a reference base, or gives
+	// the one of that name.
+	ImportBase(ctx context.Context, spec ImageSpec, rootfsPath string) (Image, error)
+}
+
+// Publisher offers images to others than Hallmark, and tells them which one a channel holds. Where, and
+// to whom, the provider's configuration says for each channel.
+type Publisher interface {
+	// Publish offers an image as the channels that hold it want it, all at once, and protects it from
+	// being removed; with no channel it takes all of that back. Refused if it is still launched by
+	// something that would not find it any more. Idempotent; what was begun by a crashed process is adopted.
+	Publish(ctx context.Context, id ImageID, channels []string) error
+	// Point makes a channel name an image, which is published for it, as its image of a role; "" makes
+	// it name none.
+	Point(ctx context.Context, channel, role string, id ImageID) error
+	// Pointed gives the image that a channel names for a role; CodeNotFound if it names none.
+	Pointed(ctx context.Context, channel, role string) (ImageID, error)
+}
+
+// capable is a provider that says itself what it can do: a decorator.
+type capable interface {
+	Provider
+	capabilities() Capabilities
+}
+
+// CapabilitiesOf gives what p can do beyond Provider, through all decorators made with With.
+func CapabilitiesOf(p Provider) Capabilities {
+	if c, ok := p.(capable); ok {
+		return c.capabilities()
+	}
+	var c Capabilities
+	c.Snapshotter, _ = p.(Snapshotter)
+	c.BaseImporter, _ = p.(BaseImporter)
+	c.Publisher, _ = p.(Publisher)
+	return c
+}
+
+// With gives p with exactly these capabilities: a decorator that wraps a provider in a type of its own
+// loses them otherwise.
+func With(p Provider, c Capabilities) Provider { return extended{p, c} }
+
+type extended struct {
+	Provider
+	can Capabilities
+}
+
+func (e extended) capabilities() Capabilities { return e.can }
+
+// intercepted gives the capabilities with around about each of their calls.
+func (c Capabilities) intercepted(around Around) Capabilities {
+	if c.Snapshotter != nil {
+		c.Snapshotter = interceptedSnapshots{c.Snapshotter, around}
+	}
+	if c.BaseImporter != nil {
+		c.BaseImporter = interceptedImports{c.BaseImporter, around}
+	}
+	if c.Publisher != nil {
+		c.Publisher = interceptedPublisher{c.Publisher, around}
+	}
+	return c
+}
+
+type interceptedSnapshots struct {
+	p      Snapshotter
+	around Around
+}
+
+func (i interceptedSnapshots) Snapshot(ctx context.Context, id ServerID, name string) error {
+	return i.around(ctx, Call{VerbSnapshot, string(id)}, func(ctx context.Context) error { return i.p.Snapshot(ctx, id, name) })
+}
+
+func (i interceptedSnapshots) Restore(ctx context.Context, id ServerID, name string) error {
+	return i.around(ctx, Call{VerbRestore, string(id)}, func(ctx context.Context) error { return i.p.Restore(ctx, id, name) })
+}
+
+type interceptedImports struct {
+	p      BaseImporter
+	around Around
+}
+
+func (i interceptedImports) ImportBase(ctx context.Context, spec ImageSpec, rootfsPath string) (Image, error) {
+	return value(ctx, i.around, Call{VerbImportBase, spec.Name}, func(ctx context.Context) (Image, error) { return i.p.ImportBase(ctx, spec, rootfsPath) })
+}
+
+type interceptedPublisher struct {
+	p      Publisher
+	around Around
+}
+
+func (i interceptedPublisher) Publish(ctx context.Context, id ImageID, channels []string) error {
+	return i.around(ctx, Call{VerbPublish, string(id)}, func(ctx context.Context) error { return i.p.Publish(ctx, id, channels) })
+}
+
+func (i interceptedPublisher) Point(ctx context.Context, channel, role string, id ImageID) error {
+	return i.around(ctx, Call{VerbPoint, channel + "/" + role}, func(ctx context.Context) error { return i.p.Point(ctx, channel, role, id) })
+}
+
+func (i interceptedPublisher) Pointed(ctx context.Context, channel, role string) (ImageID, error) {
+	return value(ctx, i.around, Call{VerbPointed, channel + "/" + role}, func(ctx context.Context) (ImageID, error) { return i.p.Pointed(ctx, channel, role) })
+}
