@@ -10,6 +10,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/guest"
 )
 
 // Reboot shuts down cleanly and starts again; a system that does not shut down within Config.Grace
@@ -60,32 +61,24 @@ func (p *Provider) power(ctx context.Context, call string, id cloud.ServerID, pu
 	return fail(call, err)
 }
 
-// deaf is how long a system that is just booting may take no notice of a request to shut down: init
-// loses it, and has to be asked again.
-const deaf = 5 * time.Second
-
 // tries lists what is to be done for a change of state, one after the other until one succeeds.
 func (p *Provider) tries(put api.InstanceStatePut) []api.InstanceStatePut {
-	seconds := func(d time.Duration) api.InstanceStatePut {
-		put := put
-		put.Timeout = max(1, int(d/time.Second))
-		return put
-	}
 	put.Timeout = -1
 	if put.Action == "start" || put.Force {
 		return []api.InstanceStatePut{put}
 	}
 	pull := put
 	pull.Force = true
-	if p.cfg.Grace <= deaf {
-		return []api.InstanceStatePut{seconds(p.cfg.Grace), pull}
-	}
-	return []api.InstanceStatePut{seconds(deaf), seconds(p.cfg.Grace - deaf), pull}
+	put.Timeout = max(1, int(p.cfg.Grace/time.Second))
+	return []api.InstanceStatePut{put, pull}
 }
 
 // switchTo changes the state of an instance; while something else works on it, it waits.
 func (p *Provider) switchTo(ctx context.Context, c client.InstanceServer, name string, put api.InstanceStatePut) error {
 	return patiently(ctx, c, name, func() error {
+		if put.Action != "start" && !put.Force {
+			defer guest.Remind(ctx, c, name)()
+		}
 		op, err := c.UpdateInstanceState(name, put, "")
 		_, err = finish(c, op, err)
 		return err

@@ -15,6 +15,8 @@ import (
 
 	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/guest"
 )
 
 // Launch implements Host. The machine is dressed as one of EC2's before its first start. Once begun
@@ -104,6 +106,9 @@ func (h *Incus) turn(ctx context.Context, id, how string, force bool, timeout ti
 		put.Timeout = max(1, int(timeout/time.Second))
 	}
 	return h.patiently(ctx, func(c client.InstanceServer) error {
+		if how == "stop" && !force {
+			defer guest.Remind(ctx, c, id)()
+		}
 		op, err := c.UpdateInstanceState(id, put, "")
 		_, err = finish(c, op, err)
 		if err != nil && (strings.Contains(err.Error(), "already stopped") || strings.Contains(err.Error(), "already running")) {
@@ -118,14 +123,11 @@ func (h *Incus) Start(ctx context.Context, id string) error {
 	return h.turn(ctx, id, "start", false, 0)
 }
 
-// Stop implements Host. A system that is just booting may take no notice of a request to shut down:
-// init loses it, and has to be asked again. One that is at it already does not mind.
+// Stop implements Host: cleanly, and by force if that takes longer than the configured grace.
 func (h *Incus) Stop(ctx context.Context, id string, force bool) error {
 	if !force {
-		for _, timeout := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, h.cfg.Grace} {
-			if err := h.turn(ctx, id, "stop", false, timeout); err == nil || ctx.Err() != nil || absent(err) {
-				return err
-			}
+		if err := h.turn(ctx, id, "stop", false, h.cfg.Grace); err == nil || ctx.Err() != nil || absent(err) {
+			return err
 		}
 	}
 	return h.turn(ctx, id, "stop", true, 0)
