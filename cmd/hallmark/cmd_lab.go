@@ -55,8 +55,12 @@ then it removes everything that it made.`,
 	return cmd
 }
 
-// labOwner is the account that the reference base belongs to in a laboratory.
-const labOwner = "136693071363"
+// In a laboratory the reference base is called as Debian calls its own AMIs, and belongs to their account.
+const (
+	labOwner  = "136693071363"
+	labFamily = "debian-12-"
+	labVendor = "debian-12-amd64-"
+)
 
 func (c *cli) serveLab(ctx context.Context, cfg config.Config, lc ec2lab.Config, listen string) (err error) {
 	here, err := c.place(ctx, cfg)
@@ -70,7 +74,7 @@ func (c *cli) serveLab(ctx context.Context, cfg config.Config, lc ec2lab.Config,
 	if err := ec2lab.Clear(ctx, lc); err != nil { // what one that died left behind
 		return err
 	}
-	lc.Seeds = []ec2lab.Seed{{Name: base.Name, Fingerprint: string(base.ID), Owner: labOwner}}
+	lc.Seeds = []ec2lab.Seed{{Name: strings.Replace(base.Name, labFamily, labVendor, 1), Fingerprint: string(base.ID), Owner: labOwner}}
 	lab, err := ec2lab.New(ctx, lc)
 	if err != nil {
 		return err
@@ -112,6 +116,6 @@ provider:
     types: [t3.small, t3.medium]
     cache: %s
 base:
-  name: %s/debian-12-*
-`, address, strings.Join(subnets, ", "), lab.Gateway(), cache, labOwner)
+  name: %s/%s*
+`, address, strings.Join(subnets, ", "), lab.Gateway(), cache, labOwner, labVendor)
 }

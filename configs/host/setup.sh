@@ -3,6 +3,10 @@
 # servers reach although everything else is closed to them. Called by `make host`; running it again
 # changes nothing. It works with systemd and without, and after everything was killed.
 #
+#   setup.sh                      all of it
+#   setup.sh cache ADDRESS:PORT   only the package cache, at an address that this machine has: where servers
+#                                 are not this machine's own, as on EC2
+#
 # What it owns, and all that it changes:
 #   packages      those listed below that are missing (Incus from backports, see README.md)
 #   lxcfs, Incus  started if they are not running; nothing in Incus but the pool `hallmark`
@@ -13,17 +17,20 @@ set -euo pipefail
 umask 022
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-readonly PACKAGES=(
-	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2   # servers
-	mmdebstrap zstd                                           # the reference base
+PACKAGES=(
 	apt-cacher-ng                                             # the package cache
 	git puppet-agent puppet-lint                              # products and their checks
 )
-readonly INCUS_PACKAGES=(incus-base incus-client)             # in backports only
+SERVER_PACKAGES=(
+	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2   # servers
+	mmdebstrap zstd                                           # the reference base
+	incus-base incus-client                                   # in backports only
+)
 
 readonly POOL=hallmark
 readonly POOL_GIB=30 POOL_SPARE_GIB=5 NEED_DISK_GIB=15 NEED_MEMORY_MIB=3500
-readonly LINK=hallmark0 CACHE_ADDRESS=10.90.0.1 CACHE_PORT=3142
+readonly LINK=hallmark0
+CACHE_ADDRESS=10.90.0.1 CACHE_PORT=3142 # where all of it is set up
 readonly ETC=/etc/hallmark LOGS=/var/log/hallmark STATE=/var/lib/hallmark RUN=/run/hallmark
 readonly CACHE_ETC=$ETC/apt-cacher-ng CACHE_DATA=/var/cache/hallmark/apt CACHE_PID=$RUN/apt-cacher-ng/pid
 readonly INCUS_SOCKET=/var/lib/incus/unix.socket INCUSD=/usr/libexec/incus/incusd
@@ -44,6 +51,13 @@ check_machine() {
 	local id version
 	id=$(. /etc/os-release && echo "$ID") version=$(. /etc/os-release && echo "${VERSION_ID:-}")
 	[ "$id $version" = 'debian 12' ] || die system "this needs Debian 12; here is $id $version"
+	cache_only || check_room
+}
+
+cache_only() { [ ${#SERVER_PACKAGES[@]} = 0 ]; }
+
+# check_room is about what servers need.
+check_room() {
 	local memory
 	memory=$(($(awk '/^MemTotal:/ {print $2}' /proc/meminfo) / 1024))
 	[ "$memory" -ge "$NEED_MEMORY_MIB" ] ||
@@ -112,7 +126,7 @@ missing() {
 
 install_packages() {
 	local want
-	mapfile -t want < <(missing "${PACKAGES[@]}" "${INCUS_PACKAGES[@]}")
+	mapfile -t want < <(missing "${PACKAGES[@]}" "${SERVER_PACKAGES[@]}")
 	if [ ${#want[@]} = 0 ]; then
 		say packages 'all installed'
 		return
@@ -296,7 +310,9 @@ start_cache() {
 	chown root:apt-cacher-ng $CACHE_ETC/acng.conf && chmod 640 $CACHE_ETC/acng.conf # a proxy's password
 	if with_systemd; then
 		local unit
-		for unit in hallmark-link hallmark-cache; do
+		local units=(hallmark-link hallmark-cache)
+		if cache_only; then units=(hallmark-cache); fi
+		for unit in "${units[@]}"; do
 			if sed "s|@LINK@|$LINK $CACHE_ADDRESS/24|; s|@ETC@|$CACHE_ETC|; s|@DATA@|$CACHE_DATA|" "$HERE/$unit.service" |
 				put /etc/systemd/system/$unit.service; then changed=yes; fi
 		done
@@ -308,8 +324,8 @@ start_cache() {
 	fi
 	if with_systemd; then
 		systemctl daemon-reload
-		systemctl enable --quiet hallmark-link hallmark-cache
-		systemctl restart hallmark-link hallmark-cache
+		systemctl enable --quiet "${units[@]}"
+		systemctl restart "${units[@]}"
 	else
 		if cache_running; then kill "$(<$CACHE_PID)" && until_true 10 cache_gone; fi
 		! cache_answers || die cache "another program has port $CACHE_PORT on $CACHE_ADDRESS: ss -lntp 'sport = :$CACHE_PORT'"
@@ -323,7 +339,19 @@ start_cache() {
 
 cache_gone() { ! cache_answers; }
 
+# cache_at makes the cache at one of this machine's own addresses the whole job.
+cache_at() {
+	[[ $1 =~ ^([0-9.]+):([0-9]+)$ ]] || die usage "where is the cache to listen? setup.sh cache ADDRESS:PORT, as in 10.20.1.10:3142"
+	CACHE_ADDRESS=${BASH_REMATCH[1]} CACHE_PORT=${BASH_REMATCH[2]} SERVER_PACKAGES=()
+	[[ " $(hostname -I) " == *" $CACHE_ADDRESS "* ]] || die cache "this machine does not have the address $CACHE_ADDRESS; it has: $(hostname -I)"
+}
+
 main() {
+	case ${1:-} in
+	'') ;;
+	cache) cache_at "${2:-}" ;;
+	*) die usage "$1 is nothing that setup.sh does: give nothing, or cache ADDRESS:PORT" ;;
+	esac
 	check_machine
 	mkdir -p $ETC $LOGS $STATE $RUN
 	exec 9>$RUN/host.lock # one at a time
@@ -336,6 +364,11 @@ main() {
 	grep -q ' bookworm main$' <<<"$SOURCES" ||
 		die sources 'no HTTP source of Debian 12 (bookworm, main) in /etc/apt: servers would have nowhere to get packages from'
 	install_packages
+	if cache_only; then
+		start_cache
+		say ready "servers get packages at $CACHE_ADDRESS:$CACHE_PORT"
+		return
+	fi
 	raise fs.inotify.max_user_instances 1024
 	raise fs.inotify.max_user_watches 524288
 	raise kernel.keys.maxkeys 2000
@@ -349,4 +382,4 @@ main() {
 	say ready 'servers can be launched'
 }
 
-main
+main "$@"
