@@ -24,17 +24,23 @@ type BaseImporter interface {
 }
 
 // Publisher offers images to others than Hallmark, and tells them which one a channel holds. Where, and
-// to whom, the provider's configuration says for each channel.
+// to whom, the provider's configuration says for each channel. It lists what is offered and named in few
+// calls, so that whoever knows what channels hold can compare, and change what differs.
 type Publisher interface {
 	// Publish offers an image as the channels that hold it want it, all at once, and protects it from
-	// being removed; with no channel it takes all of that back. Refused if it is still launched by
-	// something that would not find it any more. Idempotent; what was begun by a crashed process is adopted.
+	// being removed; with no channel it takes all of that back, and removes its copies. CodeConflict says
+	// that a channel still names it, or that something still launches it. Idempotent; what was begun by a
+	// crashed process is adopted.
 	Publish(ctx context.Context, id ImageID, channels []string) error
-	// Point makes a channel name an image, which is published for it, as its image of a role; "" makes
-	// it name none.
+	// Published lists the images of an owner that are offered, each with the channels, sorted, for which
+	// it is: none if that was not ended, or is not what the configuration says now.
+	Published(ctx context.Context, owner string) (map[ImageID][]string, error)
+	// Point makes a channel name an image as its image of a role; "" makes it name none. It refuses
+	// (CodeRefused) one that is not published for the channel.
 	Point(ctx context.Context, channel, role string, id ImageID) error
-	// Pointed gives the image that a channel names for a role; CodeNotFound if it names none.
-	Pointed(ctx context.Context, channel, role string) (ImageID, error)
+	// Pointed gives the images that a channel names, by role. Where the regions of a provider do not
+	// agree, it gives for the role what is no image's id, and tells people of it: Point again.
+	Pointed(ctx context.Context, channel string) (map[string]ImageID, error)
 }
 
 // capable is a provider that says itself what it can do: a decorator.
@@ -115,6 +121,10 @@ func (i interceptedPublisher) Point(ctx context.Context, channel, role string, i
 	return i.around(ctx, Call{VerbPoint, channel + "/" + role}, func(ctx context.Context) error { return i.p.Point(ctx, channel, role, id) })
 }
 
-func (i interceptedPublisher) Pointed(ctx context.Context, channel, role string) (ImageID, error) {
-	return value(ctx, i.around, Call{VerbPointed, channel + "/" + role}, func(ctx context.Context) (ImageID, error) { return i.p.Pointed(ctx, channel, role) })
+func (i interceptedPublisher) Published(ctx context.Context, owner string) (map[ImageID][]string, error) {
+	return value(ctx, i.around, Call{VerbPublished, ""}, func(ctx context.Context) (map[ImageID][]string, error) { return i.p.Published(ctx, owner) })
+}
+
+func (i interceptedPublisher) Pointed(ctx context.Context, channel string) (map[string]ImageID, error) {
+	return value(ctx, i.around, Call{VerbPointed, channel}, func(ctx context.Context) (map[string]ImageID, error) { return i.p.Pointed(ctx, channel) })
 }

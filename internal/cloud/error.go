@@ -13,7 +13,7 @@ type Code string
 // Codes. A caller branches on them with CodeOf.
 const (
 	CodeNotFound  Code = "not-found"
-	CodeConflict  Code = "conflict"  // the name or token is taken by something different
+	CodeConflict  Code = "conflict"  // the name or token is taken by something different, or the thing is still used
 	CodeRefused   Code = "refused"   // invalid, forbidden, wrong state, over quota
 	CodeCapacity  Code = "capacity"  // no room
 	CodeThrottled Code = "throttled" // too many calls

@@ -34,6 +34,7 @@ const (
 	VerbRestore       Verb = "restore"
 	VerbImportBase    Verb = "import-base"
 	VerbPublish       Verb = "publish"
+	VerbPublished     Verb = "published"
 	VerbPoint         Verb = "point"
 	VerbPointed       Verb = "pointed"
 )
@@ -44,7 +45,7 @@ func Verbs() []Verb {
 		VerbResolveBase, VerbCreateNetwork, VerbAllowAdmin, VerbDeleteNetwork, VerbLaunch, VerbServers, VerbReboot,
 		VerbStop, VerbStart, VerbDestroy, VerbConsole, VerbCapture, VerbImages, VerbDeleteImage, VerbCreateVolume,
 		VerbAttachVolume, VerbDetachVolume, VerbDeleteVolume, VerbOwned, VerbDelete, VerbSnapshot, VerbRestore,
-		VerbImportBase, VerbPublish, VerbPoint, VerbPointed,
+		VerbImportBase, VerbPublish, VerbPublished, VerbPoint, VerbPointed,
 	}
 }
 

@@ -69,6 +69,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"capture", s.capture},
 		{"destroy", s.destroy},
 		{"launch from captured", s.relaunch},
+		{"publish", s.publish},
 		{"attach and detach", s.attach},
 		{"snapshot", s.snapshots},
 		{"cancelled context", s.cancelled},

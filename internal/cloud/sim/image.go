@@ -118,9 +118,12 @@ func (c *Cloud) Images(ctx context.Context, filter cloud.Filter) (got []cloud.Im
 	return got, err
 }
 
-// DeleteImage leaves servers that were launched from the image alone.
+// DeleteImage leaves servers that were launched from the image alone. It refuses one that is published.
 func (c *Cloud) DeleteImage(ctx context.Context, id cloud.ImageID) error {
 	return c.do(ctx, cloud.VerbDeleteImage, string(id), func(w *world, _ time.Time) error {
+		if _, is := w.Published[id]; is {
+			return refuse(cloud.CodeRefused, "image %s is published", id)
+		}
 		w.Images = slices.DeleteFunc(w.Images, func(i *image) bool { return i.ID == id })
 		return nil
 	})

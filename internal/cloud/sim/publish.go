@@ -1,0 +1,79 @@
+package sim
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+// Publish remembers for which channels an image is published.
+func (c *Cloud) Publish(ctx context.Context, id cloud.ImageID, channels []string) error {
+	return c.do(ctx, cloud.VerbPublish, string(id), func(w *world, _ time.Time) error {
+		if len(channels) == 0 {
+			for channel, names := range w.Pointed {
+				for role, named := range names {
+					if named == id {
+						return refuse(cloud.CodeConflict, "channel %s names it as its image of %s", channel, role)
+					}
+				}
+			}
+			delete(w.Published, id)
+			return nil
+		}
+		if w.image(id) == nil {
+			return notFound("image", id)
+		}
+		if w.Published == nil {
+			w.Published = map[cloud.ImageID][]string{}
+		}
+		w.Published[id] = slices.Compact(slices.Sorted(slices.Values(channels)))
+		return nil
+	})
+}
+
+// Published lists what is published, all of it complete.
+func (c *Cloud) Published(ctx context.Context, owner string) (got map[cloud.ImageID][]string, err error) {
+	err = c.do(ctx, cloud.VerbPublished, "", func(w *world, _ time.Time) error {
+		got = map[cloud.ImageID][]string{}
+		for id, channels := range w.Published {
+			if i := w.image(id); i != nil && i.Tags.Owner == owner {
+				got[id] = slices.Clone(channels)
+			}
+		}
+		return nil
+	})
+	return got, err
+}
+
+// Point remembers what a channel names.
+func (c *Cloud) Point(ctx context.Context, channel, role string, id cloud.ImageID) error {
+	return c.do(ctx, cloud.VerbPoint, channel+"/"+role, func(w *world, _ time.Time) error {
+		if id == "" {
+			delete(w.Pointed[channel], role)
+			return nil
+		}
+		if !slices.Contains(w.Published[id], channel) {
+			return refuse(cloud.CodeRefused, "image %s is not published for it", id)
+		}
+		if w.Pointed == nil {
+			w.Pointed = map[string]map[string]cloud.ImageID{}
+		}
+		if w.Pointed[channel] == nil {
+			w.Pointed[channel] = map[string]cloud.ImageID{}
+		}
+		w.Pointed[channel][role] = id
+		return nil
+	})
+}
+
+// Pointed gives what a channel names.
+func (c *Cloud) Pointed(ctx context.Context, channel string) (got map[string]cloud.ImageID, err error) {
+	err = c.do(ctx, cloud.VerbPointed, channel, func(w *world, _ time.Time) error {
+		got = maps.Clone(w.Pointed[channel])
+		return nil
+	})
+	return got, err
+}
