@@ -15,7 +15,10 @@ func TestContract(t *testing.T) {
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Fixture {
 		b := newBench(t, ec2lab.Config{Delays: ec2lab.Delays{
 			Visible: moment, Launch: moment, Stop: moment, Image: moment, Copy: moment, Volume: moment, Validate: moment,
-		}}, func(c *ec2.Config) { c.Poll = moment })
+		}}, func(c *ec2.Config) {
+			c.Poll = moment
+			c.Publish = []ec2.Offer{{Channels: []string{"contract-b"}, Regions: []string{elsewhere}}}
+		})
 		base := b.base()
 		return cloudtest.Fixture{
 			Provider: b.p, Owner: "contract", Base: base, Patience: 20 * time.Second,

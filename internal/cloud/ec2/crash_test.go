@@ -67,10 +67,7 @@ func (b *bench) life(ctx context.Context, p *ec2.Provider) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.Publish(ctx, ec2.Publication{
-		Image: image.ID, Regions: []string{elsewhere}, Accounts: []string{friend}, Keys: map[string]string{elsewhere: "alias/images"},
-	})
-	if err != nil {
+	if err := p.Publish(ctx, image.ID, []string{"development"}); err != nil {
 		return err
 	}
 	return p.Point(ctx, "development", "db", image.ID)
@@ -78,6 +75,9 @@ func (b *bench) life(ctx context.Context, p *ec2.Provider) error {
 
 // end is the way back, as a reaper goes it.
 func (b *bench) end(ctx context.Context, p *ec2.Provider) error {
+	if err := p.Point(ctx, "development", "db", ""); err != nil {
+		return err
+	}
 	left, err := p.Owned(ctx, "test")
 	if err != nil {
 		return err
@@ -87,8 +87,8 @@ func (b *bench) end(ctx context.Context, p *ec2.Provider) error {
 			if r.Kind != kind {
 				continue
 			}
-			if kind == cloud.KindImage && !strings.Contains(r.ID, "/") && strings.HasPrefix(r.ID, "ami-") {
-				if err := p.Unpublish(ctx, cloud.ImageID(r.ID)); err != nil {
+			if kind == cloud.KindImage && strings.Contains(r.ID, "ami-") {
+				if err := p.Publish(ctx, cloud.ImageID(r.ID), nil); err != nil {
 					return err
 				}
 			}
@@ -127,7 +127,13 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 }
 
-func encrypted(c *ec2.Config) { c.KMSKey = "alias/volumes" }
+func encrypted(c *ec2.Config) {
+	c.KMSKey = "alias/volumes"
+	c.Publish = []ec2.Offer{{
+		Channels: []string{"development"}, Regions: []string{elsewhere}, Accounts: []string{friend}, Keys: map[string]string{elsewhere: "alias/images"},
+		DeprecateAfter: 90 * 24 * time.Hour,
+	}}
+}
 
 // survives reports whether there were fewer changes than n.
 func (b *bench) survives(n int, full bool) bool {

@@ -34,7 +34,10 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 )
 
-var _ cloud.Provider = (*Provider)(nil)
+var (
+	_ cloud.Provider  = (*Provider)(nil)
+	_ cloud.Publisher = (*Provider)(nil)
+)
 
 // Config says which account and region, and what of it may be used. Region, Subnets, Types and Reach
 // have no defaults.
@@ -55,6 +58,7 @@ type Config struct {
 
 	BaseOwner  string // whose bases are meant where a name has no owner; "": this account's
 	Parameters string // SSM path under which channels point to images; "": /hallmark
+	Publish    []Offer
 
 	Poll   time.Duration // between two looks, at first; 0: 1 s
 	Health time.Duration // how old the last look at status checks may be; 0: 30 s
@@ -141,7 +145,7 @@ func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return nil
+	return c.check(call)
 }
 
 // roots remembers the root device of images. An image never changes it.

@@ -218,8 +218,8 @@ func image(in *types.Image) cloud.Image {
 	return i
 }
 
-// DeleteImage removes an image with its snapshots. It refuses (CodeRefused) one that is protected or
-// that a launch template of ours would launch. An id with a region ("us-east-1/ami-…") is that of a
+// DeleteImage removes an image with its snapshots. It refuses one that is protected (CodeRefused) or
+// that a launch template of ours would launch (CodeConflict). An id with a region ("us-east-1/ami-…") is that of a
 // published copy; that of a snapshot is one whose image is gone.
 func (p *Provider) DeleteImage(ctx context.Context, id cloud.ImageID) error {
 	call := "delete image " + string(id)
@@ -238,14 +238,14 @@ func (p *Provider) DeleteImage(ctx context.Context, id cloud.ImageID) error {
 		return err
 	}
 	if protected(found) {
-		return refuse(call, "it is protected, because a channel points to it: unpublish it first")
+		return refuse(call, "it is protected, because it is published: withdraw it first")
 	}
 	used, err := p.launchedBy(ctx, api, ami)
 	if err != nil {
 		return fail(call, err)
 	}
 	if used != "" {
-		return refuse(call, "the launch template %s launches it", used)
+		return conflict(call, "the launch template %s launches it", used)
 	}
 	return fail(call, p.deregister(ctx, api, ami))
 }

@@ -2,6 +2,8 @@ package ec2
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,43 +14,179 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
-// Publication says who may launch an image, and where.
-type Publication struct {
-	Image         cloud.ImageID     // in Config.Region
-	Regions       []string          // of Config.Regions, beside Config.Region
-	Accounts      []string          // that may launch it, and copy its snapshots
-	Organisations []string          // ARNs of organisations and organisational units that may launch it
-	Keys          map[string]string // KMS key by region that encrypts the copy there; none: the account's default key
-	Deprecate     time.Time         // from when on others are not offered it any more; zero: never
+// Publish copies an image to the regions that its channels want, lets others launch it, and protects it
+// from being removed. It sets all of this: whoever is not wanted any more may not launch it, and a copy
+// where none is wanted is removed. A copy is adopted by its name, whatever its key.
+func (p *Provider) Publish(ctx context.Context, id cloud.ImageID, channels []string) error {
+	if len(channels) == 0 {
+		call := "withdraw " + string(id)
+		return fail(call, p.withdraw(ctx, call, id))
+	}
+	call := "publish " + string(id)
+	source, err := p.describeImage(ctx, p.api, string(id))
+	if err != nil {
+		return fail(call, err)
+	}
+	all := read(source.Tags)
+	if err := ours(call, all, ""); err != nil {
+		return err
+	}
+	channels = slices.Compact(slices.Sorted(slices.Values(channels)))
+	pub := p.cfg.publication(channels)
+	mark := pub.mark(channels)
+	maps.Copy(all, mark)
+	if err := all.check(call); err != nil {
+		return err
+	}
+	return fail(call, p.publish(ctx, call, source, pub, mark))
 }
 
-func (p Publication) shared() bool { return len(p.Accounts)+len(p.Organisations) > 0 }
+func (p *Provider) publish(ctx context.Context, call string, source *types.Image, pub publication, mark tags) error {
+	t := read(source.Tags)
+	if !t.has(mark) {
+		if err := p.mark(ctx, source, begun); err != nil {
+			return err
+		}
+	}
+	if err := p.protect(ctx, p.api, source); err != nil {
+		return err
+	}
+	ids := map[string]string{p.cfg.Region: *source.ImageId}
+	for _, region := range pub.regions { // all at once: EC2 takes minutes for each
+		ami, err := p.copyTo(ctx, call, region, source, pub.keys[region])
+		if err != nil {
+			return fail(call+" in "+region, err)
+		}
+		ids[region] = ami
+	}
+	for _, region := range slices.Sorted(maps.Keys(p.regions)) {
+		if err := p.publishIn(ctx, call+" in "+region, region, ids[region], source, pub); err != nil {
+			return fail(call+" in "+region, err)
+		}
+	}
+	if t.has(mark) {
+		return nil
+	}
+	if err := p.mark(ctx, source, mark); err != nil {
+		return err
+	}
+	return p.until(ctx, *source.ImageId+" is marked", visibleIn, func(ctx context.Context) (bool, error) { // Point looks at it
+		now, err := p.describeImage(ctx, p.api, *source.ImageId)
+		return err == nil && read(now.Tags).has(mark), err
+	})
+}
 
-// Publish copies an image to regions, lets others launch it, and protects it from being removed. It sets
-// all of this: whoever is not listed may not launch it any more. A copy is adopted by its name. It gives
-// the image of each region; ids of other regions than Config.Region carry the region ("us-east-1/ami-…").
-func (p *Provider) Publish(ctx context.Context, pub Publication) (map[string]cloud.ImageID, error) {
-	call := "publish " + string(pub.Image)
-	source, err := p.publishable(ctx, call, pub)
+// mark puts tags on an image of the home region.
+func (p *Provider) mark(ctx context.Context, found *types.Image, mark tags) error {
+	_, err := p.api.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{*found.ImageId}, Tags: mark.list()})
+	return err
+}
+
+// publishIn offers an image's copy in one region; "": none is wanted there, and one that is there goes.
+func (p *Provider) publishIn(ctx context.Context, call, region, ami string, source *types.Image, pub publication) error {
+	api := p.regions[region]
+	if ami == "" {
+		found, err := p.copyOf(ctx, call, region, source)
+		if err != nil || found == nil {
+			return err
+		}
+		// Who resolves the parameter must not find an image that is gone: it goes first.
+		if err := p.unname(ctx, region, *found.ImageId); err != nil {
+			return err
+		}
+		return p.retract(ctx, call, region, found)
+	}
+	if _, err := p.complete(ctx, api, call, ami); err != nil {
+		return err
+	}
+	found, err := p.describeImage(ctx, api, ami)
+	if err != nil {
+		return err
+	}
+	if err := p.protect(ctx, api, found); err != nil {
+		return err
+	}
+	return p.offer(ctx, api, found, pub, image(source).Created)
+}
+
+// copyOf finds the copy of an image in another region; nil if there is none.
+func (p *Provider) copyOf(ctx context.Context, call, region string, source *types.Image) (*types.Image, error) {
+	like := image(source)
+	return p.named(ctx, p.regions[region], call, cloud.ImageSpec{Name: like.Name, Kind: like.Kind, Tags: like.Tags})
+}
+
+// copyTo begins a copy with the tags of its source, or gives the one that is there. Within a region EC2
+// lets an account use a name once, so that two processes do not make two.
+func (p *Provider) copyTo(ctx context.Context, call, region string, source *types.Image, key string) (string, error) {
+	found, err := p.copyOf(ctx, call, region, source)
+	if err != nil {
+		return "", err
+	}
+	if found != nil {
+		return *found.ImageId, nil
+	}
+	all := tags{}
+	for k, v := range read(source.Tags) {
+		if (strings.HasPrefix(k, tagPrefix) || k == tagName) && k != tagChannels && k != tagOffer {
+			all[k] = v
+		}
+	}
+	in := &ec2.CopyImageInput{
+		Name: source.Name, SourceImageId: source.ImageId, SourceRegion: &p.cfg.Region, Description: source.Description,
+		Encrypted: aws.Bool(true), TagSpecifications: all.of(types.ResourceTypeImage, types.ResourceTypeSnapshot),
+	}
+	if key != "" {
+		in.KmsKeyId = &key
+	}
+	out, err := p.regions[region].CopyImage(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	return *out.ImageId, nil
+}
+
+// Published looks at our images once in each region. A copy whose image is gone is listed by its own id,
+// with the region, to be withdrawn.
+func (p *Provider) Published(ctx context.Context, owner string) (map[cloud.ImageID][]string, error) {
+	const call = "list what is published"
+	filters := where(tagOwner, owner, tagKind, string(cloud.Prebuilt))
+	copies := map[string]map[string]*types.Image{} // by name, then region
+	for region, api := range p.regions {
+		if region == p.cfg.Region {
+			continue
+		}
+		list, err := p.listImages(ctx, api, []string{"self"}, filters)
+		if err != nil {
+			return nil, fail(call+" in "+region, err)
+		}
+		for i := range list {
+			name := aws.ToString(list[i].Name)
+			if copies[name] == nil {
+				copies[name] = map[string]*types.Image{}
+			}
+			copies[name][region] = &list[i]
+		}
+	}
+	list, err := p.listImages(ctx, p.api, []string{"self"}, filters) // last: whoever has a copy is in it
 	if err != nil {
 		return nil, fail(call, err)
 	}
-	ids := map[string]string{p.cfg.Region: *source.ImageId}
-	for _, region := range pub.Regions { // all at once: EC2 takes minutes for each
-		if ids[region], err = p.copyTo(ctx, call, region, source, pub.Keys[region]); err != nil {
-			return nil, fail(call, err)
+	published := map[cloud.ImageID][]string{}
+	for i := range list {
+		found, t := &list[i], read(list[i].Tags)
+		there := copies[*found.Name]
+		delete(copies, *found.Name)
+		switch {
+		case p.cfg.offered(found, there):
+			published[cloud.ImageID(*found.ImageId)] = t.channels()
+		case t[tagOffer] != "", len(there) > 0:
+			published[cloud.ImageID(*found.ImageId)] = nil
 		}
 	}
-	published := map[string]cloud.ImageID{}
-	for region, ami := range ids {
-		api := p.regions[region]
-		if _, err := p.complete(ctx, api, call+" in "+region, ami); err != nil {
-			return nil, fail(call, err)
+	for _, left := range copies {
+		for region, found := range left {
+			published[p.qualified(region, *found.ImageId)] = nil
 		}
-		if err := p.offer(ctx, api, ami, pub); err != nil {
-			return nil, fail(call+" in "+region, err)
-		}
-		published[region] = p.qualified(region, ami)
 	}
 	return published, nil
 }
@@ -61,131 +199,40 @@ func (p *Provider) qualified(region, ami string) cloud.ImageID {
 	return cloud.ImageID(region + "/" + ami)
 }
 
-// publishable checks what EC2 would only find out after the copies were made.
-func (p *Provider) publishable(ctx context.Context, call string, pub Publication) (*types.Image, error) {
-	for _, region := range pub.Regions {
-		switch {
-		case p.regions[region] == nil || region == p.cfg.Region:
-			return nil, refuse(call, "%s is not among the configured regions to publish to", region)
-		case pub.shared() && pub.Keys[region] == "":
-			return nil, refuse(call, "what the account's default key encrypts cannot be shared: give a KMS key for %s", region)
-		}
-	}
-	switch {
-	case pub.shared() && p.cfg.KMSKey == "":
-		return nil, refuse(call, "what the account's default key encrypts cannot be shared: configure a KMS key")
-	case !pub.Deprecate.IsZero() && !pub.Deprecate.After(p.cfg.Clock.Now()):
-		return nil, refuse(call, "its deprecation date is past")
-	}
-	source, err := p.describeImage(ctx, p.api, string(pub.Image))
-	if err != nil {
-		return nil, err
-	}
-	return source, ours(call, read(source.Tags), "")
-}
+// soon is the earliest that EC2 is asked to deprecate an image: it takes no time that is past.
+const soon = 5 * time.Minute
 
-// copyTo begins a copy with the tags of its source, or gives the one that is there. Within a region EC2
-// lets an account use a name once, so that two processes do not make two.
-func (p *Provider) copyTo(ctx context.Context, call, region string, source *types.Image, key string) (string, error) {
-	api, like := p.regions[region], image(source)
-	spec := cloud.ImageSpec{Name: like.Name, Kind: like.Kind, Tags: like.Tags}
-	found, err := p.named(ctx, api, call, spec)
-	if err != nil {
-		return "", err
-	}
-	if found != nil {
-		return *found.ImageId, nil
-	}
-	all := tags{}
-	for k, v := range read(source.Tags) {
-		if strings.HasPrefix(k, tagPrefix) || k == tagName {
-			all[k] = v
-		}
-	}
-	in := &ec2.CopyImageInput{
-		Name: source.Name, SourceImageId: source.ImageId, SourceRegion: &p.cfg.Region, Description: source.Description,
-		Encrypted: aws.Bool(true), TagSpecifications: all.of(types.ResourceTypeImage, types.ResourceTypeSnapshot),
-	}
-	if key != "" {
-		in.KmsKeyId = &key
-	}
-	out, err := api.CopyImage(ctx, in)
-	if err != nil {
-		return "", err
-	}
-	return *out.ImageId, nil
-}
-
-// offer shares, deprecates and protects an image that is complete.
-func (p *Provider) offer(ctx context.Context, api *ec2.Client, ami string, pub Publication) error {
-	found, err := p.describeImage(ctx, api, ami)
-	if err != nil {
-		return err
-	}
+// offer shares an image that is complete, and says when it is deprecated.
+func (p *Provider) offer(ctx context.Context, api *ec2.Client, found *types.Image, pub publication, made time.Time) error {
 	if err := p.share(ctx, api, found, pub); err != nil {
 		return err
 	}
-	switch {
-	case !pub.Deprecate.IsZero():
-		_, err = api.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: &ami, DeprecateAt: aws.Time(pub.Deprecate.UTC())})
-	case aws.ToString(found.DeprecationTime) != "":
-		_, err = api.DisableImageDeprecation(ctx, &ec2.DisableImageDeprecationInput{ImageId: &ami})
+	var is time.Time
+	if t, err := time.Parse(time.RFC3339, aws.ToString(found.DeprecationTime)); err == nil {
+		is = t
 	}
-	if err == nil && !protected(found) {
-		_, err = api.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: &ami})
+	want, earliest := pub.deprecated(made).UTC().Truncate(time.Minute), p.cfg.Clock.Now().Add(soon).UTC().Truncate(time.Minute)
+	if !want.IsZero() && want.Before(earliest) {
+		if !is.IsZero() && !is.After(earliest) {
+			return nil
+		}
+		want = earliest
+	}
+	var err error
+	switch {
+	case is.Equal(want):
+	case want.IsZero():
+		_, err = api.DisableImageDeprecation(ctx, &ec2.DisableImageDeprecationInput{ImageId: found.ImageId})
+	default:
+		_, err = api.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: found.ImageId, DeprecateAt: &want})
 	}
 	return err
 }
 
-// Unpublish takes back what Publish did: nobody else may launch the image, its copies in other regions
-// are removed, and it may be removed itself. What a launch template of ours launches is refused, before
-// anything is changed in that region.
-func (p *Provider) Unpublish(ctx context.Context, id cloud.ImageID) error {
-	call := "unpublish " + string(id)
-	source, err := p.describeImage(ctx, p.api, string(id))
-	if err != nil {
-		return skipAbsent(fail(call, err))
-	}
-	if err := ours(call, read(source.Tags), ""); err != nil {
-		return err
-	}
-	like := image(source)
-	for region, api := range p.regions {
-		found := source
-		if region != p.cfg.Region {
-			found, err = p.named(ctx, api, call, cloud.ImageSpec{Name: like.Name, Kind: like.Kind, Tags: like.Tags})
-			if err != nil {
-				return fail(call, err)
-			}
-		}
-		if found == nil {
-			continue
-		}
-		if err := p.withdraw(ctx, api, call+" in "+region, found); err != nil {
-			return fail(call, err)
-		}
-		if region != p.cfg.Region {
-			if err := p.DeleteImage(ctx, p.qualified(region, *found.ImageId)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (p *Provider) withdraw(ctx context.Context, api *ec2.Client, call string, found *types.Image) error {
-	used, err := p.launchedBy(ctx, api, *found.ImageId)
-	if err != nil {
-		return err
-	}
-	if used != "" {
-		return refuse(call, "the launch template %s launches it", used)
-	}
-	if err := p.share(ctx, api, found, Publication{}); err != nil {
-		return err
-	}
+func (p *Provider) protect(ctx context.Context, api *ec2.Client, found *types.Image) error {
 	if protected(found) {
-		_, err = api.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: found.ImageId})
+		return nil
 	}
+	_, err := api.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: found.ImageId})
 	return err
 }

@@ -15,7 +15,7 @@ const unitARN = ":ou/"
 
 // share sets who may launch an image, and who may make volumes of its snapshots. Snapshots know accounts
 // only: members of an organisation launch the image without that.
-func (p *Provider) share(ctx context.Context, api *ec2.Client, found *types.Image, pub Publication) error {
+func (p *Provider) share(ctx context.Context, api *ec2.Client, found *types.Image, pub publication) error {
 	out, err := api.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
 		ImageId: found.ImageId, Attribute: types.ImageAttributeNameLaunchPermission,
 	})
@@ -36,7 +36,7 @@ func (p *Provider) share(ctx context.Context, api *ec2.Client, found *types.Imag
 		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
 		}
-		if err := p.shareSnapshot(ctx, api, *m.Ebs.SnapshotId, pub.Accounts); err != nil {
+		if err := p.shareSnapshot(ctx, api, *m.Ebs.SnapshotId, pub.accounts); err != nil {
 			return err
 		}
 	}
@@ -67,12 +67,12 @@ func (p *Provider) shareSnapshot(ctx context.Context, api *ec2.Client, id string
 	return err
 }
 
-func launchers(pub Publication) []types.LaunchPermission {
+func launchers(pub publication) []types.LaunchPermission {
 	var all []types.LaunchPermission
-	for _, account := range pub.Accounts {
+	for _, account := range pub.accounts {
 		all = append(all, types.LaunchPermission{UserId: aws.String(account)})
 	}
-	for _, arn := range pub.Organisations {
+	for _, arn := range pub.organisations {
 		if strings.Contains(arn, unitARN) {
 			all = append(all, types.LaunchPermission{OrganizationalUnitArn: aws.String(arn)})
 			continue

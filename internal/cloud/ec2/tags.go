@@ -30,6 +30,8 @@ const (
 	tagImage    = tagPrefix + "image"     // of an image and its snapshots: the image's name
 	tagKind     = tagPrefix + "kind"      // of an image: its cloud.Kind
 	tagProperty = tagPrefix + "property:" // of an image, and the key
+	tagChannels = tagPrefix + "channels"  // of an image: for which channels it is published
+	tagOffer    = tagPrefix + "offer"     // of an image: digest of how it is published
 	tagName     = "Name"                  // what the console shows
 )
 
@@ -83,15 +85,20 @@ func (t tags) check(call string) error {
 
 // of gives the tags as a creation wants them, the same for each type of resource.
 func (t tags) of(kinds ...types.ResourceType) []types.TagSpecification {
-	list := make([]types.Tag, 0, len(t))
-	for _, k := range slices.Sorted(maps.Keys(t)) {
-		list = append(list, types.Tag{Key: aws.String(k), Value: aws.String(t[k])})
-	}
+	list := t.list()
 	var specs []types.TagSpecification
 	for _, kind := range kinds {
 		specs = append(specs, types.TagSpecification{ResourceType: kind, Tags: list})
 	}
 	return specs
+}
+
+func (t tags) list() []types.Tag {
+	list := make([]types.Tag, 0, len(t))
+	for _, k := range slices.Sorted(maps.Keys(t)) {
+		list = append(list, types.Tag{Key: aws.String(k), Value: aws.String(t[k])})
+	}
+	return list
 }
 
 func read(list []types.Tag) tags {

@@ -2,12 +2,15 @@ package ec2lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/query"
@@ -116,6 +119,12 @@ func (l *Lab) ssm(w http.ResponseWriter, req *http.Request, action string) (any,
 			}
 		}
 		return map[string]any{"Parameters": found, "InvalidParameters": invalid}, nil
+	case "GetParametersByPath":
+		in := new(getParametersByPath)
+		if err := strictly(body, in); err != nil {
+			return nil, err
+		}
+		return l.parametersByPath(r, in)
 	case "DeleteParameter":
 		var in struct{ Name string }
 		if err := strictly(body, &in); err != nil {
@@ -128,6 +137,42 @@ func (l *Lab) ssm(w http.ResponseWriter, req *http.Request, action string) (any,
 		return map[string]any{}, nil
 	}
 	return nil, query.Errorf("UnknownOperationException", "The lab has no %s", action)
+}
+
+type getParametersByPath struct {
+	Path                      string
+	Recursive, WithDecryption bool
+	MaxResults                int
+	NextToken                 string
+}
+
+// mostByPath is how many parameters SSM gives at once.
+const mostByPath = 10
+
+// parametersByPath lists what is below a path in the order of names. The token of the next page is the
+// last name of this one.
+func (l *Lab) parametersByPath(r *region, in *getParametersByPath) (any, error) {
+	if !strings.HasPrefix(in.Path, "/") {
+		return nil, query.Errorf("ValidationException", "The parameter path %q doesn't begin with a slash", in.Path)
+	}
+	if in.MaxResults < 0 || in.MaxResults > mostByPath {
+		return nil, query.Errorf("ValidationException", "MaxResults must be from 1 to %d", mostByPath)
+	}
+	most := cmp.Or(in.MaxResults, mostByPath)
+	found, answer := []parameterView{}, map[string]any{}
+	for _, name := range slices.Sorted(maps.Keys(r.params)) {
+		below, ok := strings.CutPrefix(name, strings.TrimSuffix(in.Path, "/")+"/")
+		if !ok || strings.Contains(below, "/") && !in.Recursive || name <= in.NextToken {
+			continue
+		}
+		if len(found) == most {
+			answer["NextToken"] = found[most-1].Name
+			break
+		}
+		found = append(found, l.parameterView(r, name))
+	}
+	answer["Parameters"] = found
+	return answer, nil
 }
 
 // putParameter sets a value. One that must name an image is looked at later, as SSM does it: if there

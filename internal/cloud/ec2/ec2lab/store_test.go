@@ -1,6 +1,8 @@
 package ec2lab_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,6 +137,28 @@ func TestParameters(t *testing.T) {
 		must(t, err)
 		if len(many.Parameters) != 1 || len(many.InvalidParameters) != 1 {
 			t.Errorf("%+v", many)
+		}
+		for i := range 12 {
+			_, err := store.PutParameter(b.ctx(), &ssm.PutParameterInput{
+				Name: aws.String(fmt.Sprintf("/shop/a/%02d", i)), Value: aws.String("x"), Type: ssmtypes.ParameterTypeString,
+			})
+			must(t, err)
+		}
+		for path, want := range map[string]int{"/shop": 0, "/shop/a": 12, "/shop/": 0, "/sho": 0, "/hallmark": 1} {
+			for _, recursive := range []bool{false, true} {
+				if recursive && strings.HasPrefix(path, "/shop") {
+					want = 12
+				}
+				pages, n := ssm.NewGetParametersByPathPaginator(store, &ssm.GetParametersByPathInput{Path: &path, Recursive: &recursive}), 0
+				for pages.HasMorePages() {
+					out, err := pages.NextPage(b.ctx())
+					must(t, err)
+					n += len(out.Parameters)
+				}
+				if n != want {
+					t.Errorf("%d parameters below %s (recursive: %v), want %d", n, path, recursive, want)
+				}
+			}
 		}
 		_, err = store.DeleteParameter(b.ctx(), &ssm.DeleteParameterInput{Name: aws.String("/hallmark/web")})
 		must(t, err)
