@@ -90,7 +90,7 @@ func onEC2(ctx context.Context, cfg config.Config, log *slog.Logger) (place, err
 	e := cfg.Provider.EC2
 	p, err := ec2.New(ctx, ec2.Config{
 		Region: e.Region, Regions: e.Regions, Role: e.Role, Endpoint: e.Endpoint, Subnets: e.Subnets, Reach: e.Reach, Types: e.Types,
-		Spot: e.Spot, Cache: e.Cache, KMSKey: e.KMSKey, Parameters: e.Parameters, Log: log,
+		Spot: e.Spot, Cache: e.Cache, KMSKey: e.KMSKey, Parameters: e.Parameters, Publish: offers(e.Publish), Log: log,
 	})
 	if err != nil {
 		return place{}, usage("provider.ec2: %w", err)
@@ -108,6 +108,14 @@ func onEC2(ctx context.Context, cfg config.Config, log *slog.Logger) (place, err
 			return p.ResolveBase(ctx, cloud.BaseSpec{Name: cfg.Base.Name, MaxAge: cfg.Base.MaxAge})
 		},
 	}, err
+}
+
+func offers(list []config.Offer) []ec2.Offer {
+	var all []ec2.Offer
+	for _, o := range list {
+		all = append(all, ec2.Offer(o))
+	}
+	return all
 }
 
 // addressWithin is this machine's address in one of the ranges from which bastions may be reached.

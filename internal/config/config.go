@@ -61,6 +61,18 @@ type EC2 struct {
 	KMSKey     string         `key:"kms-key"`    // encrypts volumes, "" for the account's default key
 	Regions    []string       `key:"regions"`    // where images are published beside Region
 	Parameters string         `key:"parameters"` // SSM path under which channels point to images
+	Publish    []Offer        `key:"publish"`    // what is offered to others, and where
+}
+
+// Offer says where the images of channels are published beside the provider's region, and to whom. What
+// several say of one channel adds up.
+type Offer struct {
+	Channels       []string          `key:"channels,required"` // patterns, as path.Match has it
+	Regions        []string          `key:"regions"`           // of EC2.Regions
+	Accounts       []string          `key:"accounts"`          // that may launch them and copy their snapshots
+	Organisations  []string          `key:"organisations"`     // ARNs of organisations and their units that may launch them
+	Keys           map[string]string `key:"keys"`              // KMS key by region, for the copy there
+	DeprecateAfter time.Duration     `key:"deprecate-after"`   // from the image's creation; 0: never
 }
 
 // Base is the reference base, the only allowed parent of an image.

@@ -143,6 +143,29 @@ func TestPathsAreRelativeToTheFile(t *testing.T) {
 	}
 }
 
+// offers is a configuration to which entries under publish can be added.
+const offers = least + "base: {name: ami-1}\nprovider:\n  kind: ec2\n  ec2:\n    region: eu-lab-1\n    subnets: [subnet-1]\n    reach: [10.0.0.0/24]\n" +
+	"    types: [t3.medium]\n    regions: [us-lab-1, us-lab-2]\n    publish:\n"
+
+func TestOffers(t *testing.T) {
+	c, said := load(t, strings.Replace(offers, "    publish:\n", "    kms-key: alias/hallmark\n    publish:\n", 1)+`
+    - channels: [production, release-*]
+      regions: [us-lab-1]
+      accounts: ["123456789012"]
+      organisations: [arn:aws:organizations::123456789012:organization/o-abcdefghij, arn:aws:organizations::123456789012:ou/o-abcdefghij/ou-ab12-cdefghij]
+      keys: {us-lab-1: alias/hallmark}
+      deprecate-after: 90d
+    - channels: ["*"]
+      regions: [us-lab-1]
+`, nil)
+	if said != "" {
+		t.Fatal(said)
+	}
+	if o := c.Provider.EC2.Publish; len(o) != 2 || o[0].DeprecateAfter != 90*24*time.Hour || o[0].Keys["us-lab-1"] != "alias/hallmark" {
+		t.Errorf("offers are %+v", o)
+	}
+}
+
 // Every way to write the configuration wrongly, and what the user is told. The text of the messages
 // is in testdata/bad-config.txt.
 func TestBadConfig(t *testing.T) {
@@ -160,6 +183,18 @@ func TestBadConfig(t *testing.T) {
 		{name: "provider", text: least + "provider: {kind: vmware}\n"},
 		{name: "ec2 without its settings", text: least + "provider: {kind: ec2}\n"},
 		{name: "ec2 settings", text: least + "provider: {kind: ec2, ec2: {region: eu-lab-1, subnets: [a], reach: [wide], types: [t3.medium], cache: nowhere}}\nbase: {name: debian-12}\n"},
+		{name: "offers", text: offers + "" +
+			"    - {channels: [], regions: [eu-lab-1, us-lab-3], keys: {us-lab-2: \"\", us-lab-9: alias/x}}\n" +
+			"    - {channels: [\"release-[\"], accounts: [\"12\"], organisations: [o-acme], deprecate-after: 0s}\n" +
+			"    - {channels: [a], accounts: [123456789012], deprecate-after: 9999d}\n" +
+			"    - {regions: [us-lab-2]}\n"},
+		{name: "offers and the provider", text: offers + "" +
+			"    - {channels: [a], regions: [eu-lab-1, us-lab-3]}\n" +
+			"    - {channels: [b], accounts: [\"123456789012\"]}\n" +
+			"    - {channels: [c], regions: [us-lab-2]}\n" +
+			"    - {channels: [d], regions: [us-lab-2, us-lab-1], keys: {us-lab-1: alias/a}}\n" +
+			"    - {channels: [e], regions: [us-lab-1], keys: {us-lab-1: alias/b}}\n"},
+		{name: "parameters", text: strings.Replace(offers, "publish:", "parameters: hallmark", 1)},
 		{name: "provider settings", text: least + "provider: {incus: {cache: nowhere, range: wide}}\n"},
 		{name: "provider range", text: least + "provider: {incus: {range: 10.0.0.0/28}}\n"},
 		{name: "too few servers", text: least + "limits: {servers: 1, lanes: 0, attempts: -1}\n"},

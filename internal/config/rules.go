@@ -85,6 +85,7 @@ func (e *EC2) check(at Place) {
 			at.Problem("ec2."+k.key, "is missing", k.remedy)
 		}
 	}
+	e.checkOffers(at)
 }
 
 // Check wants room for at least one environment.
