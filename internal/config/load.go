@@ -150,6 +150,9 @@ func (c Config) WorkflowFile() string { return filepath.Join(c.StateDir, "workfl
 // LockFile is locked by the one process that works on runs.
 func (c Config) LockFile() string { return filepath.Join(c.StateDir, "hallmark.lock") }
 
+// PublishFile is locked by the one process that publishes images at a time.
+func (c Config) PublishFile() string { return filepath.Join(c.StateDir, "publish.lock") }
+
 // ProductsDir holds checkouts and archives of the product, by commit.
 func (c Config) ProductsDir() string { return filepath.Join(c.StateDir, "products") }
 

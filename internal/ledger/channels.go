@@ -59,27 +59,41 @@ func (l *Ledger) Channels(ctx context.Context) ([]Channel, error) {
 func (l *Ledger) MoveChannel(ctx context.Context, m Move, expected int64) (Channel, error) {
 	var moved Channel
 	err := l.write(ctx, fmt.Sprintf("%s channel %s to %q", m.Kind, m.Channel, m.To), func(tx *sql.Tx) error {
-		var err error
-		moved, err = channelIn(ctx, tx, m.Channel)
-		if err != nil {
+		now, done, err := mayMove(ctx, tx, m, expected)
+		if moved = now; err != nil || done {
 			return err
 		}
-		if done, err := promotedBefore(ctx, tx, m); err != nil || done {
-			return err
-		}
-		if moved.Version != expected {
-			return fmt.Errorf("it is at version %d, not %d: %w", moved.Version, expected, ErrMoved)
-		}
-		if err := movable(ctx, tx, m); err != nil {
-			return err
-		}
-		moved, err = l.move(ctx, tx, moved, m)
+		moved, err = l.move(ctx, tx, now, m)
 		return err
 	})
 	if err != nil {
 		return Channel{}, err
 	}
 	return moved, nil
+}
+
+// CheckMove says what MoveChannel would say now: its error, or that it would move nothing, because that
+// was done before.
+func (l *Ledger) CheckMove(ctx context.Context, m Move, expected int64) (done bool, err error) {
+	err = l.write(ctx, fmt.Sprintf("%s channel %s to %q", m.Kind, m.Channel, m.To), func(tx *sql.Tx) error {
+		_, done, err = mayMove(ctx, tx, m, expected)
+		return err
+	})
+	return done, err
+}
+
+// mayMove gives the channel as it is, and says why it may not be moved, or that it need not be.
+func mayMove(ctx context.Context, tx *sql.Tx, m Move, expected int64) (now Channel, done bool, err error) {
+	if now, err = channelIn(ctx, tx, m.Channel); err != nil {
+		return now, false, err
+	}
+	if done, err := promotedBefore(ctx, tx, m); err != nil || done {
+		return now, done, err
+	}
+	if now.Version != expected {
+		return now, false, fmt.Errorf("it is at version %d, not %d: %w", now.Version, expected, ErrMoved)
+	}
+	return now, false, movable(ctx, tx, m)
 }
 
 func promotedBefore(ctx context.Context, tx *sql.Tx, m Move) (bool, error) {

@@ -31,6 +31,34 @@ func TestChannelThatNeverMoved(t *testing.T) {
 	wantError(t, err, ErrNotFound)
 }
 
+// What CheckMove says is what MoveChannel does, and it moves nothing.
+func TestCheckMove(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b")
+	may := func(m Move, expected int64) bool {
+		t.Helper()
+		done, err := l.CheckMove(ctx, m, expected)
+		must(t, err)
+		return !done
+	}
+	if !may(promote("a"), 0) || !may(promote("a"), 0) {
+		t.Error("the first promotion is done before it is made")
+	}
+	get[Channel](t)(l.MoveChannel(ctx, promote("a"), 0))
+	if may(promote("a"), 0) {
+		t.Error("a run's promotion may be made twice")
+	}
+	_, err := l.CheckMove(ctx, promote("b"), 0)
+	wantError(t, err, ErrMoved)
+	get[[]Move](t)(l.RevokeSet(ctx, "b", "ann", "CVE"))
+	_, err = l.CheckMove(ctx, promote("b"), 1)
+	wantError(t, err, ErrRevoked)
+	if c := get[Channel](t)(l.Channel(ctx, "development")); c.Set != "a" || c.Version != 1 {
+		t.Errorf("channel is %+v", c)
+	}
+}
+
 func TestMoveIsCompareAndSwap(t *testing.T) {
 	l := fresh(t)
 	ctx := t.Context()

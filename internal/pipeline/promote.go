@@ -109,10 +109,10 @@ func Waivers(c config.Config) []Waiver {
 	return waivers
 }
 
-// promote moves the channel to the run's set, if nobody else moved it since the run began, and says
-// which channel that was.
+// promote publishes the run's set and moves the channel to it, if nobody else moved it since the run began,
+// and says which channel that was.
 func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judged gateOutput) (string, error) {
-	_, err := e.Ledger.MoveChannel(ctx, ledger.Move{
+	_, err := Move(ctx, e.Parts, ledger.Move{
 		Channel: plan.Channel, To: judged.Set.ID, Kind: ledger.Promote, Actor: run.Actor, Run: run.ID, Reason: judged.Decision.Summary(),
 	}, plan.Version)
 	if errors.Is(err, ledger.ErrCancelled) {
@@ -149,20 +149,21 @@ func (e *Engine) prune(ctx context.Context, concluding string) error {
 	if err != nil {
 		return err
 	}
-	for _, image := range imager.Superseded(h, keep) {
+	var failed error
+	for _, image := range imager.Superseded(h, keep) { // one that is still used must not keep the others
 		// First it is given up: from then on nobody can promote it, and what is not removed the reaper finds.
 		err := e.Ledger.RetireImage(ctx, image.ID, e.Now())
 		if errors.Is(err, ledger.ErrHeld) { // somebody has just promoted it
 			continue
 		}
 		if err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
-		if err := e.Cloud.DeleteImage(ctx, cloud.ImageID(image.ProviderID)); err != nil {
-			return fmt.Errorf("image %s: %w", image.ID, err)
+		if err := discard(ctx, e.Parts, cloud.ImageID(image.ProviderID)); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("image %s: %w", image.ID, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 func (e *Engine) keep(ctx context.Context, concluding string) (imager.Keep, error) {

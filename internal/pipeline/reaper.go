@@ -43,7 +43,14 @@ func Reap(ctx context.Context, parts Parts, dry bool) ([]Leftover, error) {
 	}
 	var failed error
 	for _, l := range found {
-		if err := parts.Cloud.Delete(ctx, l.Resource); err != nil {
+		var err error
+		if l.Kind == cloud.KindImage {
+			err = withdraw(ctx, parts, cloud.ImageID(l.ID))
+		}
+		if err == nil {
+			err = parts.Cloud.Delete(ctx, l.Resource)
+		}
+		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s %s: %w", l.Kind, l.Name, err))
 			continue
 		}
@@ -112,7 +119,10 @@ func (r *reaper) whyImage(ctx context.Context, resource cloud.Resource) (string,
 	if err != nil {
 		return "", err
 	}
-	if i := slices.IndexFunc(images, func(i ledger.Image) bool { return i.ProviderID == resource.ID }); i >= 0 {
+	copies := r.publisher() != nil // of an image, where it is published to, have its name
+	if i := slices.IndexFunc(images, func(i ledger.Image) bool {
+		return i.ProviderID == resource.ID || copies && i.ID == resource.Name
+	}); i >= 0 {
 		if images[i].Deleted.IsZero() {
 			return "", nil
 		}

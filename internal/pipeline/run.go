@@ -238,6 +238,15 @@ func (e *Engine) judge(ctx dbos.Context, run ledger.Run, plan runPlan, set ledge
 	err := e.stage(ctx, run.ID, "promote", func(func(string)) error {
 		channel, err := step(ctx, e, run.ID, "promote", func(ctx context.Context) (string, error) { return e.promote(ctx, run, plan, judged) })
 		c.Reason += "; promoted to " + channel
+		if err != nil || e.publisher() == nil {
+			return err
+		}
+		_, err = step(ctx, e, run.ID, "point", func(ctx context.Context) (bool, error) { return true, Align(ctx, e.Parts) })
+		if err != nil && !errors.Is(err, errStopped) { // it is promoted all the same
+			e.Log.Warn("tell the provider what channels hold; the next look will retry", "run", run.ID, "err", err)
+			c.Reason += ", which the provider does not tell yet: " + firstLine(err.Error())
+			return nil
+		}
 		return err
 	})
 	return c, err

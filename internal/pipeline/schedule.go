@@ -142,25 +142,32 @@ func (e *Engine) fire(ctx context.Context, s config.Schedule, branch string, tic
 	return err
 }
 
-// Serve follows the schedules and reaps what outlived its lease, until ctx ends. The two do not wait
-// for each other: a cloud that does not answer must not cost a tick.
+// Serve follows the schedules, reaps what outlived its lease, and has the provider tell what channels
+// hold, until ctx ends. They do not wait for each other: a cloud that does not answer must not cost a tick.
 func (e *Engine) Serve(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() {
+	var all sync.WaitGroup
+	all.Go(func() {
+		every(ctx, time.Minute, func() {
+			if err := align(ctx, e.Parts, false); err != nil && ctx.Err() == nil {
+				e.Log.Error("tell the provider what channels hold", "err", err)
+			}
+		})
+	})
+	all.Go(func() {
 		every(ctx, time.Minute, func() {
 			if _, err := Reap(ctx, e.Parts, false); err != nil && ctx.Err() == nil {
 				e.Log.Error("reap", "err", err)
 			}
 		})
 	})
-	both.Go(func() {
+	all.Go(func() {
 		every(ctx, time.Second, func() {
 			if err := e.Tick(ctx); err != nil && ctx.Err() == nil {
 				e.Log.Error("schedules", "err", err)
 			}
 		})
 	})
-	both.Wait()
+	all.Wait()
 }
 
 // every does something again and again until ctx ends, for the first time after one pause.
