@@ -20,8 +20,8 @@ func (c *cli) channels() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "channels",
 		Short:   "What each channel points to, and how it got there",
-		Example: "  hallmark channels\n  hallmark channels --moves production",
-		Args:    cobra.NoArgs,
+		Example: "  hallmark channels\n  hallmark channels --moves production\n  hallmark channels show production",
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, l, err := c.book(cmd)
 			if err != nil {
@@ -54,6 +54,7 @@ func (c *cli) channels() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&moves, "moves", "", "show every move of this channel")
+	cmd.AddCommand(c.channelsShow())
 	return cmd
 }
 
@@ -68,16 +69,23 @@ func usualChannels(cfg config.Config) []string {
 	return names
 }
 
+// channelsThere are the usual ones and those that ever moved.
+func channelsThere(ctx context.Context, cfg config.Config, l *ledger.Ledger) ([]string, error) {
+	names := usualChannels(cfg)
+	channels, err := l.Channels(ctx)
+	for _, ch := range channels {
+		names = append(names, ch.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
 // knownChannel refuses a misspelt channel, which would come into being and change nothing for those
 // who launch from the one that was meant. A release branch's own channel is known by its set.
 func knownChannel(ctx context.Context, cfg config.Config, l *ledger.Ledger, name, setID string) error {
-	known := usualChannels(cfg)
-	channels, err := l.Channels(ctx)
+	known, err := channelsThere(ctx, cfg, l)
 	if err != nil {
 		return err
-	}
-	for _, ch := range channels {
-		known = append(known, ch.Name)
 	}
 	set, err := l.Set(ctx, setID)
 	if err != nil {
@@ -153,12 +161,13 @@ func (c *cli) rollback() *cobra.Command {
 
 // move is one compare-and-swap: what is seen is what is changed.
 func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
-	cfg, l, err := c.book(cmd)
+	parts, err := c.mover(cmd)
 	if err != nil {
 		return err
 	}
+	l := parts.Ledger
 	defer l.Close()
-	if err := knownChannel(cmd.Context(), cfg, l, m.Channel, m.To); err != nil {
+	if err := knownChannel(cmd.Context(), parts.Config, l, m.Channel, m.To); err != nil {
 		return err
 	}
 	before, err := l.Channel(cmd.Context(), m.Channel)
@@ -166,7 +175,7 @@ func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
 		return err
 	}
 	m.Actor = actor()
-	after, err := l.MoveChannel(cmd.Context(), m, before.Version)
+	after, err := pipeline.Move(cmd.Context(), parts, m, before.Version)
 	switch {
 	case errors.Is(err, ledger.ErrMoved):
 		return fmt.Errorf("%w: somebody moved %s at this moment; look again with `hallmark channels`", err, m.Channel)
@@ -174,9 +183,17 @@ func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
 		return immovable(m.To, err)
 	}
 	if c.format == "json" {
-		return c.json(after)
+		err = c.json(after)
 	}
-	c.printf("%s: %s → %s (version %d)\n", after.Name, dash(before.Set), after.Set, after.Version)
+	c.say("%s: %s → %s (version %d)\n", after.Name, dash(before.Set), after.Set, after.Version)
+	return errors.Join(err, align(cmd.Context(), parts))
+}
+
+// align has the provider tell what channels hold after they were moved.
+func align(ctx context.Context, parts pipeline.Parts) error {
+	if err := pipeline.Align(ctx, parts); err != nil {
+		return fmt.Errorf("this is recorded, but the provider does not tell it yet: %w; the daemon tries again every minute, `hallmark gc` at once", err)
+	}
 	return nil
 }
 
@@ -208,23 +225,23 @@ it goes back to the set before, or is emptied if there is none.`,
 			if strings.TrimSpace(reason) == "" {
 				return usage("a set is revoked for good, so those who come after want to know why: add --reason")
 			}
-			_, l, err := c.book(cmd)
+			parts, err := c.mover(cmd)
 			if err != nil {
 				return err
 			}
-			defer l.Close()
-			moves, err := l.RevokeSet(cmd.Context(), args[0], actor(), reason)
+			defer parts.Ledger.Close()
+			moves, err := parts.Ledger.RevokeSet(cmd.Context(), args[0], actor(), reason)
 			if err != nil {
 				return immovable(args[0], err)
 			}
 			if c.format == "json" {
-				return c.json(nonNil(moves))
+				err = c.json(nonNil(moves))
 			}
-			c.printf("%s is revoked\n", args[0])
+			c.say("%s is revoked\n", args[0])
 			for _, m := range moves {
-				c.printf("%s: %s → %s\n", m.Channel, m.From, dash(m.To))
+				c.say("%s: %s → %s\n", m.Channel, m.From, dash(m.To))
 			}
-			return nil
+			return errors.Join(err, align(cmd.Context(), parts))
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why (required)")

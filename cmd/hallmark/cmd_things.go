@@ -56,8 +56,10 @@ func (c *cli) images() *cobra.Command {
 func (c *cli) gc() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
-		Use:     "gc",
-		Short:   "Remove what outlived its purpose: servers, volumes, networks, unknown images",
+		Use:   "gc",
+		Short: "Remove what outlived its purpose: servers, volumes, networks, unknown images",
+		Long: `Gc does at once what the daemon does every minute: it removes what outlived its purpose, and has the
+provider tell others what channels hold, where it does that.`,
 		Example: "  hallmark gc --dry-run",
 		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,7 +68,12 @@ func (c *cli) gc() *cobra.Command {
 				return err
 			}
 			defer parts.Ledger.Close()
+			var aligned error
+			if !dry {
+				aligned = pipeline.Align(cmd.Context(), parts)
+			}
 			found, err := pipeline.Reap(cmd.Context(), parts, dry)
+			err = errors.Join(aligned, err)
 			var rows [][]string
 			for _, l := range found {
 				rows = append(rows, []string{string(l.Kind), l.Name, l.Tags.Environment, l.Tags.Run, l.Why})
@@ -146,12 +153,12 @@ func (c *cli) baseList() *cobra.Command {
 
 // place opens the configured provider without anything above it.
 func (c *cli) place(ctx context.Context, cfg config.Config) (place, error) {
-	open, ok := c.providers[cfg.Provider.Kind]
+	p, ok := c.providers[cfg.Provider.Kind]
 	if !ok {
 		names := slices.Sorted(maps.Keys(c.providers))
 		return place{}, usage("provider.kind %q: use one of %s", cfg.Provider.Kind, strings.Join(names, ", "))
 	}
-	return open(ctx, cfg, c.log())
+	return p.open(ctx, cfg, c.log())
 }
 
 func (c *cli) check() *cobra.Command {

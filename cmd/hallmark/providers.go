@@ -34,14 +34,17 @@ type place struct {
 	outside netip.Addr
 }
 
-// provider opens a place.
-type provider func(context.Context, config.Config, *slog.Logger) (place, error)
+// provider is a kind of place, and how to open it.
+type provider struct {
+	open      func(context.Context, config.Config, *slog.Logger) (place, error)
+	publishes bool // it tells others what channels hold: who moves them needs it open
+}
 
 // providers is the whole list; a new one is one line here. The simulator is not in it: what only
 // plays servers must promote nothing. Tests of the command line have a list of their own.
 var providers = map[string]provider{
-	"incus": onIncus,
-	"ec2":   onEC2,
+	"incus": {open: onIncus},
+	"ec2":   {open: onEC2, publishes: true},
 }
 
 func onIncus(ctx context.Context, cfg config.Config, log *slog.Logger) (place, error) {

@@ -25,7 +25,7 @@ import (
 
 // simulated is the list of providers in scripts: a cloud that commands and daemons of one script share
 // by a file, its servers played by the process that works on them, and Incus as it is.
-var simulated = map[string]provider{"sim": onSim, "incus": onIncus}
+var simulated = map[string]provider{"sim": {open: onSim, publishes: true}, "incus": {open: onIncus}}
 
 // simFile is the cloud of a script, in its directory.
 const simFile = "cloud.json"

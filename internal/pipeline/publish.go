@@ -41,7 +41,7 @@ func Move(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledg
 	}
 	if !done && m.To != "" {
 		if err := publishSet(ctx, parts, p, m.To, m.Channel); err != nil {
-			return ledger.Channel{}, err
+			return ledger.Channel{}, fmt.Errorf("its images could not be published, so channel %s stays: %w", m.Channel, err)
 		}
 	}
 	return parts.Ledger.MoveChannel(ctx, m, expected)
