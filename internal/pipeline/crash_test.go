@@ -63,6 +63,8 @@ func TestResumed(t *testing.T) {
 		{"while tests run", func(m *moment) func(*ground) { return asks(m, "web-1", "validate build/web") }, true},
 		{"while servers reboot", func(m *moment) func(*ground) { return calls(m, cloud.VerbReboot, "") }, false},
 		{"while an upgrade rolls", func(m *moment) func(*ground) { return asks(m, "web-1", "run tidy") }, true},
+		{"while its set is published", func(m *moment) func(*ground) { return calls(m, cloud.VerbPublish, "") }, true},
+		{"before its channel names it", func(m *moment) func(*ground) { return calls(m, cloud.VerbPoint, "/web") }, true},
 		{"while environments are destroyed", func(m *moment) func(*ground) { return calls(m, cloud.VerbDelete, "web-1") }, false},
 	} {
 		for how, end := range ends {
@@ -107,6 +109,7 @@ func TestResumed(t *testing.T) {
 					t.Errorf("development moved %v, %v", moves, err)
 				}
 				d.nothingLeft()
+				d.told()
 				stages, err := d.parts.Ledger.Stages(t.Context(), run.ID)
 				if err != nil {
 					t.Fatal(err)

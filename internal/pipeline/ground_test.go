@@ -452,6 +452,26 @@ func (d *daemon) nothingLeft() {
 	}
 }
 
+// told checks that the cloud tells what channels hold, and nothing else.
+func (d *daemon) told() {
+	d.t.Helper()
+	held, err := pipeline.WhatIsHeld(d.t.Context(), d.parts, "")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	images := map[cloud.ImageID]bool{}
+	for _, h := range held {
+		images[h.Image] = true
+		if h.Differs {
+			d.t.Errorf("%s holds %s for %s, and %s is named", h.Channel, h.Image, h.Role, *h.Named)
+		}
+	}
+	published, err := d.sim.Published(d.t.Context(), owner)
+	if err != nil || len(published) != len(images) {
+		d.t.Errorf("published: %v, %v, want %d images", published, err, len(images))
+	}
+}
+
 // calls counts the calls to the cloud that succeeded.
 func (g *ground) calls(verb cloud.Verb) int {
 	n := 0

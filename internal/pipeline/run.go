@@ -241,13 +241,24 @@ func (e *Engine) judge(ctx dbos.Context, run ledger.Run, plan runPlan, set ledge
 		if err != nil || e.publisher() == nil {
 			return err
 		}
-		_, err = step(ctx, e, run.ID, "point", func(ctx context.Context) (bool, error) { return true, Align(ctx, e.Parts) })
-		if err != nil && !errors.Is(err, errStopped) { // it is promoted all the same
+		trouble, err := step(ctx, e, run.ID, "point", func(ctx context.Context) (string, error) {
+			err := Align(ctx, e.Parts)
+			if err == nil || ctx.Err() != nil {
+				return "", err
+			}
 			e.Log.Warn("tell the provider what channels hold; the next look will retry", "run", run.ID, "err", err)
-			c.Reason += ", which the provider does not tell yet: " + firstLine(err.Error())
-			return nil
+			return firstLine(err.Error()), nil
+		})
+		if errors.Is(err, errStopped) {
+			return err
 		}
-		return err
+		if err != nil {
+			trouble = err.Error()
+		}
+		if trouble != "" { // it is promoted all the same
+			c.Reason += ", which the provider does not tell yet: " + trouble
+		}
+		return nil
 	})
 	return c, err
 }
