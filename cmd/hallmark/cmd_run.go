@@ -43,7 +43,7 @@ the daemon; without one it is worked on right here. It ends with the run's verdi
 
 // startRun looks at everything that a person can have got wrong before it records the run.
 func (c *cli) startRun(cmd *cobra.Command, request pipeline.Request, follow, detach bool) error {
-	parts, err := c.open(cmd, enoughRoom)
+	parts, err := c.open(cmd, enoughRoom, c.probeThere)
 	if err != nil {
 		return err
 	}

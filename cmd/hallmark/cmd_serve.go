@@ -21,7 +21,7 @@ process on the same state resumes each at the step it was in.`,
 		Example: "  hallmark serve --config /etc/hallmark/hallmark.yaml -v",
 		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			parts, err := c.open(cmd, enoughRoom)
+			parts, err := c.open(cmd, enoughRoom, c.probeThere)
 			if err != nil {
 				return err
 			}

@@ -169,6 +169,23 @@ func (c *cli) probeFile() (string, error) {
 	return filepath.Join(filepath.Dir(binary), "hallmark-probe"), nil
 }
 
+// probeThere refuses work that verifies servers without hallmark-probe: it would be missed only when
+// images are built and servers are up, and then by every test.
+func (c *cli) probeThere(context.Context, place) error {
+	file, err := c.probeFile()
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(file)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no file", file)
+	}
+	if err != nil {
+		return usage("hallmark-probe, which is put on servers to test them: %w; `make build` makes it: keep it beside the binary hallmark", err)
+	}
+	return nil
+}
+
 // lock makes this process the one that works on runs; it says false if another one does.
 func lock(cfg config.Config) (release func(), ok bool, err error) {
 	f, err := os.OpenFile(cfg.LockFile(), os.O_CREATE|os.O_RDWR, 0o600)
