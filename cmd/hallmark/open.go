@@ -146,7 +146,7 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 		Config: cfg, Ledger: l, Cloud: provider, Slots: slots, Product: repository, Journal: journal, Log: log, Now: time.Now,
 		Site: &environment.Site{
 			Provider: provider, Store: l, Dialer: place.dialer, Log: log,
-			Timeouts: environment.Timeouts{Boot: cfg.Timeouts.Boot, Puppet: cfg.Timeouts.Provision},
+			Timeouts: environment.Timeouts{Boot: cfg.Timeouts.Boot, Puppet: cfg.Timeouts.Provision}, Records: cfg.RecordsDir,
 		},
 		Verifier: verifier.Verifier{
 			Outside: place.outside, Probe: probe, Timeout: cfg.Timeouts.Test, Now: time.Now, Host: place.host,

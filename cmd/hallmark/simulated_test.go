@@ -40,6 +40,7 @@ type trouble struct {
 	Servers []struct {
 		Server   string
 		Endless  bool   // its provisioning never ends
+		Dies     bool   // its provisioning ends without a report
 		Resource string // this resource fails, with Message
 		Message  string
 	}
@@ -73,7 +74,7 @@ func onSim(_ context.Context, cfg config.Config, _ *slog.Logger) (place, error) 
 	world := environmenttest.New(servers, clock.Machine{}, 0)
 	world.Shell = answers.Shell
 	for _, s := range t.Servers {
-		wrong := environmenttest.Trouble{Endless: s.Endless}
+		wrong := environmenttest.Trouble{Endless: s.Endless, Dies: s.Dies}
 		if s.Resource != "" {
 			wrong.Puppet = &puppet.Resource{Title: s.Resource, File: "puppet/manifests/site.pp", Line: 7, Message: s.Message}
 		}

@@ -5,9 +5,10 @@ import "context"
 // Capabilities are what a provider can do beyond Provider; what it cannot is nil. They are asked for
 // with CapabilitiesOf, never by type assertion: a decorator hides the type of what it wraps.
 type Capabilities struct {
-	Snapshotter  Snapshotter
-	BaseImporter BaseImporter
-	Publisher    Publisher
+	Snapshotter   Snapshotter
+	BaseImporter  BaseImporter
+	Publisher     Publisher
+	Screenshotter Screenshotter
 }
 
 // Snapshotter can take a server back to an earlier moment.
@@ -43,6 +44,13 @@ type Publisher interface {
 	Pointed(ctx context.Context, channel string) (map[string]ImageID, error)
 }
 
+// Screenshotter shows what a person in front of a server would see: where the console says nothing, the
+// boot loader or the kernel may.
+type Screenshotter interface {
+	// Screenshot gives a picture (JPEG) of a running server's screen.
+	Screenshot(ctx context.Context, id ServerID) ([]byte, error)
+}
+
 // capable is a provider that says itself what it can do: a decorator.
 type capable interface {
 	Provider
@@ -58,6 +66,7 @@ func CapabilitiesOf(p Provider) Capabilities {
 	c.Snapshotter, _ = p.(Snapshotter)
 	c.BaseImporter, _ = p.(BaseImporter)
 	c.Publisher, _ = p.(Publisher)
+	c.Screenshotter, _ = p.(Screenshotter)
 	return c
 }
 
@@ -82,6 +91,9 @@ func (c Capabilities) intercepted(around Around) Capabilities {
 	}
 	if c.Publisher != nil {
 		c.Publisher = interceptedPublisher{c.Publisher, around}
+	}
+	if c.Screenshotter != nil {
+		c.Screenshotter = interceptedScreenshots{c.Screenshotter, around}
 	}
 	return c
 }
@@ -127,4 +139,13 @@ func (i interceptedPublisher) Published(ctx context.Context, owner string) (map[
 
 func (i interceptedPublisher) Pointed(ctx context.Context, channel string) (map[string]ImageID, error) {
 	return value(ctx, i.around, Call{VerbPointed, channel}, func(ctx context.Context) (map[string]ImageID, error) { return i.p.Pointed(ctx, channel) })
+}
+
+type interceptedScreenshots struct {
+	p      Screenshotter
+	around Around
+}
+
+func (i interceptedScreenshots) Screenshot(ctx context.Context, id ServerID) ([]byte, error) {
+	return value(ctx, i.around, Call{VerbScreenshot, string(id)}, func(ctx context.Context) ([]byte, error) { return i.p.Screenshot(ctx, id) })
 }

@@ -37,6 +37,7 @@ const (
 	VerbPublished     Verb = "published"
 	VerbPoint         Verb = "point"
 	VerbPointed       Verb = "pointed"
+	VerbScreenshot    Verb = "screenshot"
 )
 
 // Verbs is the whole list.
@@ -45,7 +46,7 @@ func Verbs() []Verb {
 		VerbResolveBase, VerbCreateNetwork, VerbAllowAdmin, VerbDeleteNetwork, VerbLaunch, VerbServers, VerbReboot,
 		VerbStop, VerbStart, VerbDestroy, VerbConsole, VerbCapture, VerbImages, VerbDeleteImage, VerbCreateVolume,
 		VerbAttachVolume, VerbDetachVolume, VerbDeleteVolume, VerbOwned, VerbDelete, VerbSnapshot, VerbRestore,
-		VerbImportBase, VerbPublish, VerbPublished, VerbPoint, VerbPointed,
+		VerbImportBase, VerbPublish, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot,
 	}
 }
 

@@ -47,6 +47,10 @@ func (e *Environment) startUnitStep(server string) Step {
 
 // deliverAsBootstrap waits until the bootstrap user is let in, so it comes right after boot.
 func (e *Environment) deliverAsBootstrap(ctx context.Context, server string, script func(commit, tarball string) string) error {
+	return e.comingUp(ctx, server, func(ctx context.Context) error { return e.tryDelivery(ctx, server, script) })
+}
+
+func (e *Environment) tryDelivery(ctx context.Context, server string, script func(commit, tarball string) string) error {
 	var session remote.Session
 	look := e.watchState(server)
 	started := false // by a process that died before it noted so
@@ -139,8 +143,14 @@ func (e *Environment) convergedStep(server string) Step {
 		if m.Ready {
 			return nil
 		}
-		status, session, err := e.awaitStatus(ctx, m)
-		if err != nil {
+		var (
+			status  puppet.Status
+			session remote.Session
+		)
+		if err := e.comingUp(ctx, server, func(ctx context.Context) (err error) {
+			status, session, err = e.awaitStatus(ctx, m)
+			return err
+		}); err != nil {
 			return err
 		}
 		var report puppet.Report

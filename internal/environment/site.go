@@ -21,6 +21,7 @@ type Site struct {
 	Clock    Clock        // nil: the machine's
 	Log      *slog.Logger // nil: nothing is logged
 	Timeouts Timeouts
+	Records  func(run string) string // directory in which a run keeps what is too large for the Store; nil: that is not kept
 
 	mu     sync.Mutex
 	living map[string]*Environment

@@ -263,22 +263,9 @@ func (e *Environment) hostKeysStep(server string) Step {
 			return nil
 		}
 		var keys []string
-		look := e.watchState(server)
-		err := e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
-			console, err := e.site.Provider.Console(ctx, m.ID)
-			if err != nil {
-				return true, err
-			}
-			for _, key := range remote.ParseHostKeys(console) {
-				keys = append(keys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
-			}
-			if len(keys) > 0 {
-				return true, nil
-			}
-			if err := look(ctx); err != nil {
-				return true, err
-			}
-			return false, verdict.Errorf(verdict.ServerBoot, server, "no host keys on its console; it ends with: %s", lastLines(console, 5))
+		err := e.comingUp(ctx, server, func(ctx context.Context) (err error) {
+			keys, err = e.awaitHostKeys(ctx, m)
+			return err
 		})
 		if err != nil && e.Origin() == Base {
 			return beforeProduct(server, err)
@@ -288,6 +275,27 @@ func (e *Environment) hostKeysStep(server string) Step {
 		}
 		return e.alter(ctx, server, func(m *machine) { m.HostKeys = keys })
 	})
+}
+
+func (e *Environment) awaitHostKeys(ctx context.Context, m machine) (keys []string, err error) {
+	look := e.watchState(m.Name)
+	err = e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
+		console, err := e.site.Provider.Console(ctx, m.ID)
+		if err != nil {
+			return true, err
+		}
+		for _, key := range remote.ParseHostKeys(console) {
+			keys = append(keys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
+		}
+		if len(keys) > 0 {
+			return true, nil
+		}
+		if err := look(ctx); err != nil {
+			return true, err
+		}
+		return false, verdict.Errorf(verdict.ServerBoot, m.Name, "no host keys on its console; it ends with: %s", lastLines(console, 5))
+	})
+	return keys, err
 }
 
 // lastLines are the last n lines of a console that say something, in one line.

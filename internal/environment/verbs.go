@@ -66,6 +66,12 @@ func (e *Environment) back(ctx context.Context, server string) error {
 	if m.Boot != "" {
 		return nil
 	}
+	return e.comingUp(ctx, server, func(ctx context.Context) error { return e.awaitBoot(ctx, m) })
+}
+
+// awaitBoot waits for a boot that is not the one the server left, and notes it.
+func (e *Environment) awaitBoot(ctx context.Context, m machine) error {
+	server := m.Name
 	var boot string
 	look := e.watchState(server)
 	t := e.site.Timeouts.withDefaults()

@@ -28,7 +28,7 @@ import (
 const workflowSchema = "1"
 
 // errCancelled is the cause of a step's context when a person cancelled its run.
-var errCancelled = errors.New("cancelled")
+var errCancelled = verdict.Errorf(verdict.Cancelled, "", "cancelled")
 
 // Parts are what the engine works with; the command line wires them.
 type Parts struct {

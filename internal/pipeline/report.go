@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/report"
@@ -56,8 +57,33 @@ func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, erro
 	for _, i := range inventories {
 		d.Inventories = append(d.Inventories, report.Inventory{Scenario: i.Scenario, Origin: i.Origin, Server: i.Server, Role: i.Role, Packages: i.Packages})
 	}
+	if d.Shown, err = shown(ctx, parts, run.ID); err != nil {
+		return d, err
+	}
 	d.Commits = changes(ctx, parts.Product, d.Branch)
 	return d, images(ctx, l, &d)
+}
+
+// shown is what is kept of servers that did not come up.
+func shown(ctx context.Context, parts Parts, run string) ([]report.Shown, error) {
+	kept, err := environment.ShownIn(parts.Config.RecordsDir(run))
+	if err != nil || len(kept) == 0 {
+		return nil, err
+	}
+	environments, err := parts.Ledger.Environments(ctx, ledger.EnvironmentFilter{Run: run, Destroyed: true})
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, e := range environments {
+		names[e.ID] = e.Name
+	}
+	var all []report.Shown
+	for _, s := range kept {
+		all = append(all, report.Shown{Where: names[s.Environment], Server: s.Server, Console: s.Console, Screenshot: s.Screenshot})
+	}
+	slices.SortStableFunc(all, func(a, b report.Shown) int { return strings.Compare(a.Where, b.Where) })
+	return all, nil
 }
 
 // changes are the commits that made the branch what it is: since the run before the present series.

@@ -24,6 +24,8 @@ type Data struct {
 	Branch  ledger.BranchStatus // including this run; zero: not told
 	Commits []Commit            // since Branch.Before if Branch.Since is this run, else since the run before; newest first
 
+	Shown []Shown // by servers that did not come up
+
 	Gate *Gate // nil: not reached
 
 	Set         ledger.ImageSet
@@ -56,6 +58,14 @@ type Gate struct {
 	Verdict verdict.Verdict `json:"verdict"`
 	Reasons []string        `json:"reasons"`
 	Counts  map[string]int  `json:"counts"` // outcome → tests
+}
+
+// Shown is where it is kept what a server showed that did not come up.
+type Shown struct {
+	Where      string `json:"where"` // its environment, for people: "verify base, attempt 1"
+	Server     string `json:"server"`
+	Console    string `json:"console"`              // file
+	Screenshot string `json:"screenshot,omitempty"` // file
 }
 
 // Release is a live release branch as a run upgraded from it.

@@ -258,6 +258,11 @@ Notice: Applied catalog in 61.20 seconds`,
 		"verify, prebuilt, rebooted, build: cron runs on db-1 failed: Service: cron: running: expected true, found false",
 		"verify, base, rebooted, build: required, but no result",
 	}}
+	d.Shown = []report.Shown{{
+		Where: "verify base, attempt 1", Server: "web-2",
+		Console:    "/var/lib/hallmark/runs/" + thisRun + "/servers/e4k2xq7a/web-2/console.txt",
+		Screenshot: "/var/lib/hallmark/runs/" + thisRun + "/servers/e4k2xq7a/web-2/screen.jpg",
+	}}
 	d.Inventories = []report.Inventory{
 		{Scenario: "verify", Origin: "base", Server: "web-1", Role: "web", Packages: map[string]string{"php8.2-fpm": "8.2.30-1~deb12u1", "nginx": "1.22.1-9+deb12u3"}},
 		{Scenario: "verify", Origin: "prebuilt", Server: "web-1", Role: "web", Packages: map[string]string{"php8.2-fpm": "8.2.29-1~deb12u1", "nginx": "1.22.1-9+deb12u3"}},

@@ -37,6 +37,7 @@ type Report struct {
 	Counts    map[ledger.Outcome]int `json:"counts"`
 	Scenarios []Scenario             `json:"scenarios"`
 	Failures  []Failure              `json:"failures"`
+	Shown     []Shown                `json:"shown,omitempty"`
 	Tolerated []Tolerated            `json:"tolerated,omitempty"`
 	Retries   []Retry                `json:"retries,omitempty"`
 	Timeline  Timeline               `json:"timeline"`
@@ -65,7 +66,7 @@ type Evidence struct {
 func New(d Data) Report {
 	r := Report{
 		Run: d.Run, Status: statusOf(d.Run), Generated: d.Now, Set: d.Set, Gate: newGate(d.Gate), Channel: d.Channel, Moves: d.Moves,
-		Counts: map[ledger.Outcome]int{}, results: d.Results,
+		Counts: map[ledger.Outcome]int{}, Shown: d.Shown, results: d.Results,
 	}
 	if !d.Run.Started.IsZero() {
 		end := d.Run.Finished

@@ -46,6 +46,7 @@ func Text(w io.Writer, r Report, t Terminal) error {
 	p.head(r)
 	p.matrices(r)
 	p.failures(r)
+	p.shown(r)
 	p.tolerated(r)
 	p.timeline(r)
 	p.upgrades(r)
@@ -219,6 +220,21 @@ func (p *page) failures(r Report) {
 			p.line("    %s", cut("package "+c.Name+": base "+cmp.Or(c.From, "none")+", prebuilt "+cmp.Or(c.To, "none"), p.width-4))
 		}
 		p.quote(f.Lines)
+	}
+}
+
+func (p *page) shown(r Report) {
+	if len(r.Shown) == 0 {
+		return
+	}
+	p.title("What servers showed that did not come up")
+	for _, s := range r.Shown {
+		p.wrapped(2, s.Where+": "+s.Server)
+		for _, file := range []string{s.Console, s.Screenshot} {
+			if file != "" {
+				p.wrapped(4, file)
+			}
+		}
 	}
 }
 

@@ -70,6 +70,17 @@ func (s *story) console(t *testing.T) {
 	if s.Boots {
 		s.awaitConsole(t, "contract: volume holds ()")
 	}
+	camera := cloud.CapabilitiesOf(s.Provider).Screenshotter
+	if camera == nil {
+		return
+	}
+	picture, err := camera.Screenshot(t.Context(), s.server.ID)
+	must(t, err, "take a picture of the screen")
+	if !bytes.HasPrefix(picture, []byte("\xff\xd8\xff")) {
+		t.Errorf("the picture of the screen is no JPEG: %.20q", picture)
+	}
+	_, err = camera.Screenshot(t.Context(), "no-such-server")
+	wantCode(t, err, "take a picture of a server that is not there", cloud.CodeNotFound)
 }
 
 // adminWay: AllowAdmin sets the whole list, whatever was allowed before.

@@ -286,7 +286,7 @@ func TestConsoleAndScreen(t *testing.T) {
 		b.script(ec2lab.Fault{Kind: ec2lab.Refuse, Action: "GetConsoleOutput", Code: "UnsupportedOperation", Message: "This instance type does not support retrieving the latest console logs."})
 		said, err := b.p.Console(b.Context(), s.ID) // the older text then
 		must(b, err)
-		picture, err := b.p.Screenshot(b.Context(), s.ID)
+		picture, err := cloud.CapabilitiesOf(b.p).Screenshotter.Screenshot(b.Context(), s.ID)
 		must(b, err)
 		if len(said) == 0 || len(picture) == 0 {
 			b.Errorf("console %q, picture of %d bytes", said, len(picture))

@@ -35,6 +35,19 @@ func (c *Cloud) Console(ctx context.Context, id cloud.ServerID) (said []byte, er
 	return said, err
 }
 
+// Screenshot is an empty picture with a comment (JPEG's marker COM) that says of which boot it is.
+func (c *Cloud) Screenshot(ctx context.Context, id cloud.ServerID) (picture []byte, err error) {
+	err = c.on(ctx, cloud.VerbScreenshot, id, func(_ *world, s *server, _ time.Time) error {
+		if !s.On {
+			return refuse(cloud.CodeRefused, "server %s is not running", s.Name)
+		}
+		comment := fmt.Sprintf("%s, boot %d", s.Name, s.Boots)
+		picture = fmt.Appendf([]byte("\xff\xd8\xff\xfe"), "\x00%c%s\xff\xd9", len(comment)+2, comment)
+		return nil
+	})
+	return picture, err
+}
+
 // HostKey is the key of a server's sshd. It follows from the id, so a launch anew changes it. It keeps
 // nothing secret: whoever plays the server in a test needs it.
 func HostKey(id cloud.ServerID) ed25519.PrivateKey {

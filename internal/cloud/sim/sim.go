@@ -34,8 +34,8 @@ type Record struct {
 	Err  string
 }
 
-// Cloud is the simulated provider. It is also a cloud.Snapshotter, a cloud.BaseImporter and a
-// cloud.Publisher. Its methods may be called at the same time.
+// Cloud is the simulated provider. It is also a cloud.Snapshotter, a cloud.BaseImporter, a cloud.Publisher
+// and a cloud.Screenshotter. Its methods may be called at the same time.
 type Cloud struct {
 	opts Options
 	disk *disk // nil: memory only
@@ -46,10 +46,11 @@ type Cloud struct {
 }
 
 var (
-	_ cloud.Provider     = (*Cloud)(nil)
-	_ cloud.Snapshotter  = (*Cloud)(nil)
-	_ cloud.BaseImporter = (*Cloud)(nil)
-	_ cloud.Publisher    = (*Cloud)(nil)
+	_ cloud.Provider      = (*Cloud)(nil)
+	_ cloud.Snapshotter   = (*Cloud)(nil)
+	_ cloud.BaseImporter  = (*Cloud)(nil)
+	_ cloud.Publisher     = (*Cloud)(nil)
+	_ cloud.Screenshotter = (*Cloud)(nil)
 )
 
 // New makes an empty cloud in memory.

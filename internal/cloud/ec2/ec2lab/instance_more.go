@@ -5,7 +5,7 @@ import (
 	"context"
 	picture "image"
 	"image/color"
-	"image/png"
+	"image/jpeg"
 	"slices"
 	"time"
 
@@ -70,7 +70,7 @@ func (c *call) getConsoleScreenshot(in *consoleScreenshot) (any, error) {
 	screen := picture.NewGray(picture.Rect(0, 0, 80, 25))
 	screen.SetGray(1, 1, color.Gray{Y: 255})
 	var b bytes.Buffer
-	if err := png.Encode(&b, screen); err != nil {
+	if err := jpeg.Encode(&b, screen, nil); err != nil {
 		return nil, err
 	}
 	return struct {

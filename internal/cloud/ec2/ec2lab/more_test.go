@@ -3,7 +3,7 @@ package ec2lab_test
 import (
 	"bytes"
 	"encoding/base64"
-	"image/png"
+	"image/jpeg"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,7 +35,7 @@ func TestConsole(t *testing.T) {
 		must(t, err)
 		raw, err := base64.StdEncoding.DecodeString(*shot.ImageData)
 		must(t, err)
-		if _, err := png.Decode(bytes.NewReader(raw)); err != nil {
+		if _, err := jpeg.Decode(bytes.NewReader(raw)); err != nil {
 			t.Error(err)
 		}
 		_, err = b.api.RebootInstances(b.ctx(), &ec2.RebootInstancesInput{InstanceIds: []string{*id}})
