@@ -103,12 +103,14 @@ func result[R any](ctx dbos.Context, handle dbos.WorkflowHandle[R]) (R, error) {
 	}
 }
 
-// do makes each of a list of steps durable and stops at the first error.
-func do(ctx dbos.Context, e *Engine, run, prefix string, steps []environment.Step, note func(string)) error {
+// do makes each of a stage's list of steps durable and stops at the first error.
+func do(ctx dbos.Context, e *Engine, run, stage, prefix string, steps []environment.Step, note func(string)) error {
 	for _, s := range steps {
 		name := prefix + ": " + s.Name
 		note(s.Name)
-		if _, err := step(ctx, e, run, name, func(ctx context.Context) (bool, error) { return true, s.Do(ctx) }); err != nil {
+		if _, err := step(ctx, e, run, name, func(ctx context.Context) (bool, error) {
+			return true, s.Do(e.patient(ctx, run, stage, note))
+		}); err != nil {
 			if errors.Is(err, errStopped) {
 				return err
 			}

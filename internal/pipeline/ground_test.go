@@ -77,7 +77,8 @@ type ground struct {
 	answers *environmenttest.Answers
 	cloud   cloud.Provider // the World's, with faults around it
 	base    cloud.Image
-	ensure  func() // as part of making sure of the base; nil: nothing
+	outage  *limit.Outage // how launches wait for the provider; nil: they do not
+	ensure  func()        // as part of making sure of the base; nil: nothing
 
 	mu   sync.Mutex
 	hook func(context.Context, *daemon, cloud.Call) // before every call to the cloud
@@ -213,7 +214,11 @@ func (g *ground) daemon() *daemon {
 	book, err := ledger.Open(g.t.Context(), g.cfg.LedgerFile(), ledger.WithClock(now))
 	check(err)
 	reached := cloud.Intercept(g.cloud, d.around)
-	slots, err := limit.NewSlots(g.t.Context(), limit.Retry(reached, limit.Patience{First: time.Millisecond, Most: 5 * time.Millisecond, All: 100 * time.Millisecond}, log), owner, g.cfg.Limits.Servers)
+	reached = limit.Retry(reached, limit.Patience{First: time.Millisecond, Most: 5 * time.Millisecond, All: 100 * time.Millisecond}, log)
+	if g.outage != nil {
+		reached = limit.Breaker(reached, *g.outage, log)
+	}
+	slots, err := limit.NewSlots(g.t.Context(), reached, owner, g.cfg.Limits.Servers)
 	check(err)
 	repository, err := product.Open(g.t.Context(), g.cfg.Product.Repository)
 	check(err)

@@ -43,7 +43,7 @@ func (e *Engine) buildImage(ctx dbos.Context, in imageInput) (imageOutput, error
 		for attempt := 1; attempt <= e.Config.Limits.Attempts; attempt++ {
 			var err error
 			out, err = step(ctx, e, in.Run, fmt.Sprintf("build, attempt %d", attempt), func(ctx context.Context) (imageOutput, error) {
-				return e.build(ctx, in, attempt, note)
+				return e.build(e.patient(ctx, in.Run, in.Stage, note), in, attempt, note)
 			})
 			if err != nil {
 				return err

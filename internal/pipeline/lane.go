@@ -249,7 +249,7 @@ func (w *work) do(ctx dbos.Context, phase, stage string, steps []environment.Ste
 				if err := w.adopt(ctx, stage); err != nil {
 					return false, err
 				}
-				return true, s.Do(ctx)
+				return true, s.Do(w.patient(ctx, w.in.Run, w.stage(stage), note))
 			})
 			if err == nil {
 				continue

@@ -31,7 +31,7 @@ func (e *Engine) withNeighbour(ctx dbos.Context, run ledger.Run, plan runPlan, w
 			if bench, err = e.neighbour(ctx, run, plan, attempt); err != nil {
 				return err
 			}
-			err = do(ctx, e, run.ID, fmt.Sprintf("neighbour, attempt %d", attempt), bench.Up(), note)
+			err = do(ctx, e, run.ID, "neighbour", fmt.Sprintf("neighbour, attempt %d", attempt), bench.Up(), note)
 			again := err != nil && verdictOf(err) == verdict.Inconclusive && verdict.CauseOf(err) != verdict.Cancelled
 			if !again || errors.Is(err, errStopped) || attempt >= e.Config.Limits.Attempts {
 				return err

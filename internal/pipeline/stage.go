@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -56,6 +57,28 @@ func (e *Engine) stage(ctx context.Context, run, path string, work func(note fun
 	}
 	write()
 	return err
+}
+
+// patient lets a stage tell of launches under ctx that wait for the provider: by note as they do, and when
+// it is over by a stage of its own below it, so that reports show how long it took.
+func (e *Engine) patient(ctx context.Context, run, path string, note func(string)) context.Context {
+	return limit.WithPauses(ctx, func(p limit.Pause) {
+		if !p.Over {
+			note(p.Call.String() + ": waits, " + p.Reason())
+			return
+		}
+		note(p.Call.String())
+		s := ledger.Stage{
+			Run: run, Path: path + "/" + p.Call.String() + " waited", State: stageDone, Verdict: verdict.Passed,
+			Detail: firstLine(p.Reason()), Started: e.Now().Add(-p.Waited), Finished: e.Now(),
+		}
+		if p.Failed {
+			s.Verdict = verdict.Inconclusive
+		}
+		if err := e.Ledger.RecordStage(context.WithoutCancel(ctx), s); err != nil {
+			e.Log.Warn("record stage", "run", run, "stage", s.Path, "err", err)
+		}
+	})
 }
 
 const (

@@ -302,6 +302,9 @@ func (p *page) timeline(r Report) {
 		bar := strings.Repeat(" ", from) + p.paint(b.Status, strings.Repeat("━", length)) + strings.Repeat(" ", room-from-length)
 		name := cut(strings.Repeat("  ", b.Depth)+b.Name, label)
 		p.line("  %s %s %s %8s", p.paint(b.Status, signs[b.Status].sign), pad(name, label), bar, b.Took)
+		if b.Status == Going && b.Detail != "" {
+			p.wrapped(4+2*b.Depth, p.faint(b.Detail)) // what it does, or waits for
+		}
 	}
 }
 

@@ -84,3 +84,79 @@ func TestRefusedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Whoever watches a launch hears that it waits, why, and when it went on.
+func TestPausesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		began, launches := time.Now(), 0
+		p := limit.Breaker(outage(s.Cloud, began.Add(25*time.Second), &launches), limit.Outage{}, slog.New(slog.DiscardHandler))
+		var told []limit.Pause
+		ctx := limit.WithPauses(t.Context(), func(p limit.Pause) { told = append(told, p) })
+		for _, name := range []string{"a", "b"} { // the second does not wait: nothing is told of it
+			if _, err := p.Launch(ctx, s.spec(name, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(told) != 4 {
+			t.Fatalf("told %d times: %v", len(told), told)
+		}
+		for i, p := range told {
+			if p.Waited != time.Duration(i)*10*time.Second || p.Since != began || p.Over != (i == 3) || p.Failed || p.Call.Verb != cloud.VerbLaunch {
+				t.Errorf("%d: %+v", i, p)
+			}
+		}
+		want := "the provider does not answer since " + began.Local().Format("15:04") + ": "
+		if got := told[0].Reason(); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "connection refused") {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
+// Launches that are throttled for longer than Retry has patience wait, though all other calls go through.
+func TestThrottledLaunchesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		began, launches := time.Now(), 0
+		crowded := cloud.Intercept(s.Cloud, func(ctx context.Context, call cloud.Call, do func(context.Context) error) error {
+			if call.Verb == cloud.VerbLaunch {
+				if launches++; time.Since(began) < time.Minute {
+					return &cloud.Error{Call: call.String(), Code: cloud.CodeThrottled, Err: errors.New("slow down")}
+				}
+			}
+			return do(ctx)
+		})
+		p := limit.Breaker(crowded, limit.Outage{}, slog.New(slog.DiscardHandler))
+		var last limit.Pause
+		ctx := limit.WithPauses(t.Context(), func(p limit.Pause) { last = p })
+		if _, err := p.Launch(ctx, s.spec("a", 1)); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != time.Minute || launches != 7 {
+			t.Errorf("launched after %v and %d tries, want one every 10 s", took, launches)
+		}
+		if !last.Over || !strings.Contains(last.Reason(), "throttles launches since") {
+			t.Errorf("told %+v", last)
+		}
+	})
+}
+
+func TestOtherThrottledCallsAreNotHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		began := time.Now()
+		crowded := cloud.Intercept(s.Cloud, func(ctx context.Context, call cloud.Call, do func(context.Context) error) error {
+			if call.Verb == cloud.VerbImages {
+				return &cloud.Error{Call: call.String(), Code: cloud.CodeThrottled, Err: errors.New("slow down")}
+			}
+			return do(ctx)
+		})
+		p := limit.Breaker(crowded, limit.Outage{}, slog.New(slog.DiscardHandler))
+		if _, err := p.Images(t.Context(), cloud.Filter{}); cloud.CodeOf(err) != cloud.CodeThrottled {
+			t.Errorf("images: %v", err)
+		}
+		if _, err := p.Launch(t.Context(), s.spec("a", 1)); err != nil || time.Since(began) != 0 {
+			t.Errorf("launch: %v after %v", err, time.Since(began))
+		}
+	})
+}
