@@ -97,7 +97,7 @@ func clear(b *testing.B, provider cloud.Provider, owner string) {
 	if err != nil {
 		b.Error(err)
 	}
-	for _, kind := range []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork, cloud.KindImage} {
+	for _, kind := range cloud.Kinds() {
 		for _, r := range left {
 			if r.Kind != kind {
 				continue

@@ -57,10 +57,12 @@ func (c *cli) gc() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "gc",
-		Short: "Remove what outlived its purpose: servers, volumes, networks, unknown images",
-		Long: `Gc does at once what the daemon does every minute: it removes what outlived its purpose, and has the
-provider tell others what channels hold, where it does that.`,
-		Example: "  hallmark gc --dry-run",
+		Short: "Remove what outlived its purpose: servers, volumes, networks, unknown images, their snapshots",
+		Long: `Gc looks in all regions in use, and touches only what this installation made. It removes what is of an
+environment whose lease or deadline is over, whose run has ended, or that the ledger does not know, and images
+and snapshots that the ledger does not know while no run is at work. And it has the provider tell others what
+channels hold, where it does that. The daemon does all of it every minute.`,
+		Example: "  hallmark gc --dry-run\n  hallmark gc --dry-run -o json",
 		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			parts, err := c.open(cmd)
@@ -76,12 +78,9 @@ provider tell others what channels hold, where it does that.`,
 			err = errors.Join(aligned, err)
 			var rows [][]string
 			for _, l := range found {
-				rows = append(rows, []string{string(l.Kind), l.Name, l.Tags.Environment, l.Tags.Run, l.Why})
+				rows = append(rows, []string{string(l.Kind), dash(l.Name), l.ID, dash(l.Tags.Environment), dash(l.Tags.Run), l.Why})
 			}
-			if err := c.show(nonNil(found), []string{"kind", "name", "environment", "run", "why"}, rows); err != nil {
-				return err
-			}
-			return err
+			return errors.Join(err, c.show(nonNil(found), []string{"kind", "name", "id", "environment", "run", "why"}, rows))
 		},
 	}
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be removed, remove nothing")

@@ -225,13 +225,20 @@ type Volume struct {
 // ResourceKind says what a Resource is.
 type ResourceKind string
 
-// Kinds of resources, in the order in which they can be removed.
+// Kinds of resources.
 const (
-	KindServer  ResourceKind = "server"
-	KindVolume  ResourceKind = "volume"
-	KindNetwork ResourceKind = "network"
-	KindImage   ResourceKind = "image"
+	KindServer   ResourceKind = "server"
+	KindVolume   ResourceKind = "volume"
+	KindNetwork  ResourceKind = "network"
+	KindImage    ResourceKind = "image"
+	KindSnapshot ResourceKind = "snapshot" // of an image that is gone, or was never completed
+	KindKey      ResourceKind = "key"      // of a provider that keeps keys by name
 )
+
+// Kinds is the whole list, in the order in which they can be removed.
+func Kinds() []ResourceKind {
+	return []ResourceKind{KindServer, KindVolume, KindNetwork, KindImage, KindSnapshot, KindKey}
+}
 
 // Resource is anything of ours that costs something.
 type Resource struct {

@@ -3,6 +3,7 @@ package environment
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,16 +50,20 @@ func (e *Environment) owned(ctx context.Context) ([]cloud.Resource, error) {
 	}
 	var mine []cloud.Resource
 	for _, r := range all {
-		if r.Tags.Environment == e.ID() && r.Kind != cloud.KindImage {
+		if r.Tags.Environment == e.ID() && slices.Contains(swept, r.Kind) {
 			mine = append(mine, r)
 		}
 	}
 	return mine, nil
 }
 
+// swept is what goes with an environment, in the order in which it can be removed. Images outlive the
+// benches that they were made on, and so do their snapshots while there is an image.
+var swept = []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork}
+
 // sweep removes resources, kind after kind, those of one kind at the same time.
 func (e *Environment) sweep(ctx context.Context, left []cloud.Resource) error {
-	for _, kind := range []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork} {
+	for _, kind := range swept {
 		group, ctx := errgroup.WithContext(ctx)
 		for _, r := range left {
 			if r.Kind == kind {

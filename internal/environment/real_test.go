@@ -75,7 +75,7 @@ func (r *real) clear(provider cloud.Provider) {
 	if err != nil {
 		r.t.Error(err)
 	}
-	for _, kind := range []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork, cloud.KindImage} {
+	for _, kind := range cloud.Kinds() {
 		for _, left := range owned {
 			if left.Kind != kind {
 				continue

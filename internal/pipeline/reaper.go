@@ -36,7 +36,7 @@ func Reap(ctx context.Context, parts Parts, dry bool) ([]Leftover, error) {
 			found = append(found, Leftover{resource, why})
 		}
 	}
-	order := []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork, cloud.KindImage}
+	order := cloud.Kinds()
 	slices.SortStableFunc(found, func(a, b Leftover) int { return slices.Index(order, a.Kind) - slices.Index(order, b.Kind) })
 	if dry {
 		return found, nil
@@ -66,10 +66,16 @@ type reaper struct {
 
 // why says why a resource is left over, "" if it is not.
 func (r *reaper) why(ctx context.Context, resource cloud.Resource) (string, error) {
-	if resource.Kind == cloud.KindImage {
+	switch resource.Kind {
+	case cloud.KindImage:
 		return r.whyImage(ctx, resource)
+	case cloud.KindSnapshot:
+		return r.whyUnmade(ctx, "it belongs to no image")
 	}
 	id := resource.Tags.Environment
+	if id == "" {
+		return "it is ours, and of no environment", nil
+	}
 	if d := resource.Tags.Deadline; !d.IsZero() && d.Before(r.Now()) {
 		r.environments[id] = "its deadline is over"
 	}
@@ -110,7 +116,7 @@ func (r *reaper) whyEnvironment(ctx context.Context, env ledger.Environment) (st
 }
 
 // whyImage leaves reference bases and what the ledger knows; superseded images are the runs' own
-// business. An image in the making belongs to a run at work.
+// business. The ledger knows a published image by its name: its copies elsewhere have other ids.
 func (r *reaper) whyImage(ctx context.Context, resource cloud.Resource) (string, error) {
 	if resource.Tags.Run == "" {
 		return "", nil
@@ -128,11 +134,16 @@ func (r *reaper) whyImage(ctx context.Context, resource cloud.Resource) (string,
 		}
 		return "it was superseded", nil
 	}
+	return r.whyUnmade(ctx, "the ledger does not know it")
+}
+
+// whyUnmade leaves what may become an image while a run is at work.
+func (r *reaper) whyUnmade(ctx context.Context, why string) (string, error) {
 	working, err := r.Ledger.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Queued, ledger.Working, ledger.Cancelling}})
 	if err != nil || len(working) > 0 {
 		return "", err
 	}
-	return "the ledger does not know it, and no run is at work", nil
+	return why + ", and no run is at work", nil
 }
 
 // forget marks the environments that are over as destroyed, those too of which nothing was left:

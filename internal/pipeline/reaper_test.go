@@ -1,8 +1,10 @@
 package pipeline_test
 
 import (
+	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,4 +163,72 @@ func TestReapWhileARunWorks(t *testing.T) {
 		t.Error(d.tree())
 	}
 	d.nothingLeft()
+}
+
+// regions is a cloud with more regions than one: what is elsewhere has ids of its own.
+type regions struct {
+	cloud.Provider
+	elsewhere []cloud.Resource
+	removed   []string
+}
+
+func (r *regions) Owned(ctx context.Context, owner string) ([]cloud.Resource, error) {
+	here, err := r.Provider.Owned(ctx, owner)
+	return append(here, r.elsewhere...), err
+}
+
+func (r *regions) Delete(ctx context.Context, one cloud.Resource) error {
+	if !strings.HasPrefix(one.ID, "us-1/") {
+		return r.Provider.Delete(ctx, one)
+	}
+	r.removed = append(r.removed, one.ID)
+	r.elsewhere = slices.DeleteFunc(r.elsewhere, func(e cloud.Resource) bool { return e.ID == one.ID })
+	return nil
+}
+
+// A copy of an image that the ledger holds stays, in whatever region; its id is its own, its name is not.
+func TestReapEverywhere(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	d, run := g.pass(pipeline.Request{})
+	set, err := d.parts.Ledger.Set(t.Context(), run.Set)
+	if err != nil || d.channel("development").Set != set.ID {
+		t.Fatalf("%v\n%s", err, d.tree())
+	}
+	tags := cloud.Tags{Owner: owner, Run: run.ID}
+	of := func(kind cloud.ResourceKind, id, name string) cloud.Resource {
+		return cloud.Resource{Kind: kind, ID: "us-1/" + id, Name: name, Tags: tags}
+	}
+	far := &regions{Provider: d.parts.Cloud, elsewhere: []cloud.Resource{
+		of(cloud.KindSnapshot, "snap-lost", "run-lost-web"), of(cloud.KindImage, "ami-lost", "run-lost-web"),
+		of(cloud.KindImage, "ami-held", set.Images["web"]), of(cloud.KindKey, "key-1", "somebody's"),
+		{Kind: cloud.KindServer, ID: "us-1/sir-1", Name: "web-1", Tags: cloud.Tags{Owner: owner, Environment: "lost"}},
+	}}
+	d.parts.Cloud = cloud.With(far, cloud.CapabilitiesOf(d.parts.Cloud))
+	want := []string{"us-1/sir-1", "us-1/ami-lost", "us-1/snap-lost", "us-1/key-1"} // in the order of removal
+	found, err := pipeline.Reap(t.Context(), d.parts, true)
+	var got []string
+	for _, l := range found {
+		got = append(got, l.ID)
+	}
+	if err != nil || !slices.Equal(got, want) || len(far.removed) > 0 {
+		t.Errorf("found %v, %v; removed %v", got, err, far.removed)
+	}
+	waiting := d.start(pipeline.Request{Options: ledger.RunOptions{NoPromote: true}}) // may be making an image, and its copies
+	if found, err = pipeline.Reap(t.Context(), d.parts, true); err != nil || len(found) != 2 {
+		t.Errorf("while a run is at work: %v, %v", found, err)
+	}
+	waiting = d.await(waiting.ID)
+	candidate := waiting.Set + "-web"
+	far.elsewhere = append(far.elsewhere, of(cloud.KindImage, "ami-candidate", candidate))
+	if _, err = pipeline.Reap(t.Context(), d.parts, false); err != nil || !slices.Equal(far.removed, want) {
+		t.Errorf("removed %v, %v", far.removed, err)
+	}
+	// The image is superseded and gone: so are its copies.
+	if err := d.parts.Ledger.RetireImage(t.Context(), candidate, g.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = pipeline.Reap(t.Context(), d.parts, false); err != nil || !slices.Contains(far.removed, "us-1/ami-candidate") || slices.Contains(far.removed, "us-1/ami-held") {
+		t.Errorf("removed %v, %v", far.removed, err)
+	}
 }

@@ -188,7 +188,7 @@ func (s *story) clear(t *testing.T) {
 		t.Errorf("list what is left: %v", err)
 		return
 	}
-	for _, kind := range []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork, cloud.KindImage} {
+	for _, kind := range cloud.Kinds() {
 		for _, r := range left {
 			if r.Kind != kind || s.isBase(r) {
 				continue

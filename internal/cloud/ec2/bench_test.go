@@ -105,14 +105,9 @@ func (w *wire) RoundTrip(req *http.Request) (answer *http.Response, err error) {
 	return recorder.Result(), nil
 }
 
-// translated gives a request in the words of the laboratory, which does not know all of EC2's.
+// translated gives a request with the pages that a test wants.
 func (w *wire) translated(r request) []byte {
 	form := maps.Clone(r.form)
-	if spot := "InstanceMarketOptions.SpotOptions."; form.Get(spot+"SpotInstanceType") == "persistent" {
-		form.Set(spot+"SpotInstanceType", "one-time")
-		form.Del(spot + "InstanceInterruptionBehavior")
-		form.Del(spot + "ValidUntil")
-	}
 	if w.page != "" && form.Has("MaxResults") {
 		form.Set("MaxResults", w.page)
 	}
@@ -228,7 +223,7 @@ func (b *bench) clear() {
 	b.Helper()
 	left, err := b.p.Owned(b.Context(), "test")
 	must(b, err)
-	for _, kind := range []cloud.ResourceKind{cloud.KindServer, cloud.KindVolume, cloud.KindNetwork, cloud.KindImage} {
+	for _, kind := range cloud.Kinds() {
 		for _, r := range left {
 			if r.Kind == kind {
 				must(b, b.p.Delete(b.Context(), r))

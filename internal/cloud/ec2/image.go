@@ -220,15 +220,12 @@ func image(in *types.Image) cloud.Image {
 
 // DeleteImage removes an image with its snapshots. It refuses one that is protected (CodeRefused) or
 // that a launch template of ours would launch (CodeConflict). An id with a region ("us-east-1/ami-…") is that of a
-// published copy; that of a snapshot is one whose image is gone.
+// published copy.
 func (p *Provider) DeleteImage(ctx context.Context, id cloud.ImageID) error {
 	call := "delete image " + string(id)
 	api, ami, err := p.in(call, id)
 	if err != nil || ami == "" {
 		return err
-	}
-	if strings.HasPrefix(ami, "snap-") {
-		return fail(call, p.deleteSnapshot(ctx, api, call, ami))
 	}
 	found, err := p.describeImage(ctx, api, ami)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -247,13 +246,6 @@ func noise(n int) string {
 
 func TestSpot(t *testing.T) {
 	inBubble(t, func(c *ec2.Config) { c.Spot = true }, func(b *bench) {
-		// The laboratory knows one-time requests only.
-		b.wire.before = func(r request) (*http.Response, error) {
-			if r.action != "ec2:CancelSpotInstanceRequests" {
-				return nil, nil
-			}
-			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("<CancelSpotInstanceRequestsResponse/>"))}, nil
-		}
 		spec := b.spec(b.network("web-1"), "web-1")
 		spec.Tags.Deadline = time.Now().Add(time.Hour + time.Millisecond)
 		s, err := b.p.Launch(b.Context(), spec)

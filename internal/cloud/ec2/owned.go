@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -13,37 +14,93 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
-// Owned lists instances, volumes, networks (while any group or interface of theirs is there), and in all
-// regions images (in any state) and snapshots whose image is gone. Root volumes belong to their
-// instances, unless one was left behind.
+// Owned lists in all regions, for a region may have been the home before: instances and spot requests
+// without one, volumes, networks (while any group or interface of theirs is there), images (in any state),
+// snapshots whose image is gone or was never completed, and key pairs, which this package makes none of.
+// Root volumes belong to their instances, unless one was left behind. Identifiers of other regions than
+// Config.Region carry the region ("us-east-1/i-…").
 func (p *Provider) Owned(ctx context.Context, owner string) ([]cloud.Resource, error) {
 	const call = "list what is owned"
 	if owner == "" {
 		return nil, refuse(call, "no owner given")
 	}
 	var owned []cloud.Resource
-	for _, list := range []func(context.Context, string) ([]cloud.Resource, error){p.ownedServers, p.ownedVolumes, p.ownedNetworks, p.ownedImages} {
-		some, err := list(ctx, owner)
-		if err != nil {
-			return nil, fail(call, err)
+	for _, region := range slices.Sorted(maps.Keys(p.regions)) {
+		there := p.at(region)
+		for _, list := range []func(context.Context, string) ([]cloud.Resource, error){
+			there.ownedServers, there.ownedVolumes, there.ownedNetworks, there.ownedImages, there.ownedKeys,
+		} {
+			some, err := list(ctx, owner)
+			if err != nil {
+				return nil, fail(call+" in "+region, err)
+			}
+			for _, r := range some {
+				if region != p.cfg.Region {
+					r.ID = region + "/" + r.ID
+				}
+				owned = append(owned, r)
+			}
 		}
-		owned = append(owned, some...)
 	}
 	return owned, nil
+}
+
+// at is this provider in one of its regions, to list and to remove what is there.
+func (p *Provider) at(region string) *Provider {
+	if region == p.cfg.Region {
+		return p
+	}
+	there := &Provider{cfg: p.cfg, api: p.regions[region], regions: p.regions, params: p.params, account: p.account}
+	there.cfg.Region = region
+	return there
 }
 
 func resource(kind cloud.ResourceKind, id, name string, t tags) cloud.Resource {
 	return cloud.Resource{Kind: kind, ID: id, Name: name, Tags: t.cloud()}
 }
 
+// requestID begins the identifier of a spot request.
+const requestID = "sir-"
+
+// ownedServers lists instances, and the spot requests that would launch one: a request whose instance is
+// there goes with it.
 func (p *Provider) ownedServers(ctx context.Context, owner string) ([]cloud.Resource, error) {
+	// Requests first: the instance of one that is fulfilled meanwhile is seen.
+	requests, err := p.listRequests(ctx, append(where(tagOwner, owner), has("state", "open", "active", "disabled")))
+	if err != nil {
+		return nil, err
+	}
 	list, err := p.instances(ctx, append(where(tagOwner, owner), living))
+	if err != nil {
+		return nil, err
+	}
 	var owned []cloud.Resource
+	served := map[string]bool{}
 	for _, in := range list {
 		t := read(in.Tags)
+		served[aws.ToString(in.SpotInstanceRequestId)] = true
 		owned = append(owned, resource(cloud.KindServer, *in.InstanceId, t[tagServer], t))
 	}
-	return owned, err
+	for _, r := range requests {
+		if id := aws.ToString(r.SpotInstanceRequestId); !served[id] {
+			t := read(r.Tags)
+			owned = append(owned, resource(cloud.KindServer, id, t[tagServer], t))
+		}
+	}
+	return owned, nil
+}
+
+func (p *Provider) listRequests(ctx context.Context, filters []types.Filter) ([]types.SpotInstanceRequest, error) {
+	pages := ec2.NewDescribeSpotInstanceRequestsPaginator(p.api, &ec2.DescribeSpotInstanceRequestsInput{Filters: filters})
+	var list []types.SpotInstanceRequest
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, out.SpotInstanceRequests...)
+	}
+	return list, nil
 }
 
 func (p *Provider) ownedVolumes(ctx context.Context, owner string) ([]cloud.Resource, error) {
@@ -88,53 +145,66 @@ func (p *Provider) ownedNetworks(ctx context.Context, owner string) ([]cloud.Res
 	return owned, nil
 }
 
+// ownedImages lists images, and the snapshots that belong to none. An image in the making does not tell
+// its snapshots yet: they are its own by the name on them.
 func (p *Provider) ownedImages(ctx context.Context, owner string) ([]cloud.Resource, error) {
-	var owned []cloud.Resource
-	for _, region := range slices.Sorted(maps.Keys(p.regions)) {
-		some, err := p.ownedIn(ctx, p.regions[region], owner)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range some {
-			if region != p.cfg.Region {
-				r.ID = region + "/" + r.ID
-			}
-			owned = append(owned, r)
-		}
-	}
-	return owned, nil
-}
-
-// ownedIn lists the images of one region, and the snapshots of images that are gone. A snapshot is its
-// image's by the name on it: while an image is being made it does not tell its snapshots yet.
-func (p *Provider) ownedIn(ctx context.Context, api *ec2.Client, owner string) ([]cloud.Resource, error) {
 	// Snapshots first: an image that is begun meanwhile is seen, one that goes takes its snapshots along.
-	snapshots, err := p.listSnapshots(ctx, api, where(tagOwner, owner))
+	snapshots, err := p.listSnapshots(ctx, p.api, where(tagOwner, owner))
 	if err != nil {
 		return nil, err
 	}
-	images, err := p.listImages(ctx, api, []string{"self"}, where(tagOwner, owner))
+	images, err := p.listImages(ctx, p.api, []string{"self"}, where(tagOwner, owner))
 	if err != nil {
 		return nil, err
 	}
 	var owned []cloud.Resource
-	named := map[string]bool{}
+	pending, used := map[string]bool{}, map[string]bool{}
 	for _, i := range images {
-		named[aws.ToString(i.Name)] = true
 		owned = append(owned, resource(cloud.KindImage, *i.ImageId, aws.ToString(i.Name), read(i.Tags)))
+		if i.State != types.ImageStateAvailable {
+			pending[aws.ToString(i.Name)] = true
+		}
+		for _, m := range i.BlockDeviceMappings {
+			if m.Ebs != nil {
+				used[aws.ToString(m.Ebs.SnapshotId)] = true
+			}
+		}
 	}
 	for _, s := range snapshots {
-		if t := read(s.Tags); !named[t[tagImage]] {
-			owned = append(owned, resource(cloud.KindImage, *s.SnapshotId, t[tagImage], t))
+		if t := read(s.Tags); !used[*s.SnapshotId] && !pending[t[tagImage]] {
+			owned = append(owned, resource(cloud.KindSnapshot, *s.SnapshotId, t[tagImage], t))
 		}
 	}
 	return owned, nil
 }
 
-// Delete removes a resource by its kind.
+func (p *Provider) ownedKeys(ctx context.Context, owner string) ([]cloud.Resource, error) {
+	out, err := p.api.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: where(tagOwner, owner)})
+	if err != nil {
+		return nil, err
+	}
+	var owned []cloud.Resource
+	for _, k := range out.KeyPairs {
+		owned = append(owned, resource(cloud.KindKey, *k.KeyPairId, aws.ToString(k.KeyName), read(k.Tags)))
+	}
+	return owned, nil
+}
+
+// Delete removes a resource by its kind, in its region.
 func (p *Provider) Delete(ctx context.Context, r cloud.Resource) error {
+	call := fmt.Sprintf("delete %s %s", r.Kind, r.ID)
+	if region, id, elsewhere := strings.Cut(r.ID, "/"); elsewhere {
+		if p.regions[region] == nil {
+			return refuse(call, "%s is not among the configured regions", region)
+		}
+		r.ID = id
+		return p.at(region).Delete(ctx, r)
+	}
 	switch r.Kind {
 	case cloud.KindServer:
+		if strings.HasPrefix(r.ID, requestID) {
+			return fail(call, p.deleteRequest(ctx, call, r.ID))
+		}
 		return p.Destroy(ctx, cloud.ServerID(r.ID))
 	case cloud.KindVolume:
 		return p.DeleteVolume(ctx, cloud.VolumeID(r.ID))
@@ -142,6 +212,33 @@ func (p *Provider) Delete(ctx context.Context, r cloud.Resource) error {
 		return p.DeleteNetwork(ctx, cloud.NetworkID(r.ID))
 	case cloud.KindImage:
 		return p.DeleteImage(ctx, cloud.ImageID(r.ID))
+	case cloud.KindSnapshot:
+		return fail(call, p.deleteSnapshot(ctx, p.api, call, r.ID))
+	case cloud.KindKey:
+		return fail(call, p.deleteKey(ctx, call, r.ID))
 	}
-	return refuse(fmt.Sprintf("delete %s %s", r.Kind, r.ID), "unknown kind")
+	return refuse(call, "unknown kind")
+}
+
+func (p *Provider) deleteRequest(ctx context.Context, call, id string) error {
+	list, err := p.listRequests(ctx, []types.Filter{has("spot-instance-request-id", id)})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if err := ours(call, read(list[0].Tags), ""); err != nil {
+		return err
+	}
+	return p.cancelRequest(ctx, id)
+}
+
+func (p *Provider) deleteKey(ctx context.Context, call, id string) error {
+	out, err := p.api.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{has("key-pair-id", id)}})
+	if err != nil || len(out.KeyPairs) == 0 {
+		return err
+	}
+	if err := ours(call, read(out.KeyPairs[0].Tags), ""); err != nil {
+		return err
+	}
+	_, err = p.api.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyPairId: &id})
+	return skipAbsent(err)
 }

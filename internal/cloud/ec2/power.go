@@ -91,8 +91,7 @@ func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
 	}
 	if request := aws.ToString(in.SpotInstanceRequestId); request != "" {
 		// First: it would launch another one.
-		_, err := p.api.CancelSpotInstanceRequests(ctx, &ec2.CancelSpotInstanceRequestsInput{SpotInstanceRequestIds: []string{request}})
-		if skipAbsent(err) != nil {
+		if err := p.cancelRequest(ctx, request); err != nil {
 			return fail(call, err)
 		}
 	}
@@ -111,4 +110,10 @@ func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
 		volumes, err := p.listVolumes(ctx, attached)
 		return len(volumes) == 0, err
 	}))
+}
+
+// cancelRequest makes a spot request launch nothing any more.
+func (p *Provider) cancelRequest(ctx context.Context, id string) error {
+	_, err := p.api.CancelSpotInstanceRequests(ctx, &ec2.CancelSpotInstanceRequestsInput{SpotInstanceRequestIds: []string{id}})
+	return skipAbsent(err)
 }

@@ -56,6 +56,9 @@ var actions = map[string]action{
 	"DescribeAvailabilityZones": on((*call).describeZones),
 	"DescribeRegions":           on((*call).describeRegions),
 
+	"DescribeSpotInstanceRequests": on((*call).describeSpotRequests),
+	"CancelSpotInstanceRequests":   on((*call).cancelSpotRequests),
+
 	"ImportKeyPair":    on((*call).importKeyPair),
 	"DescribeKeyPairs": on((*call).describeKeyPairs),
 	"DeleteKeyPair":    on((*call).deleteKeyPair),

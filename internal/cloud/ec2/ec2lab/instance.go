@@ -57,6 +57,8 @@ type instance struct {
 	profile     string
 	shutdown    string // stop or terminate: what powering itself off does
 	spot        string // the spot request's id; "": on demand
+	persistent  bool   // the request outlives it
+	validUntil  time.Time
 	notice      *spotNotice
 	keep        bool // DisableAPITermination
 	monitored   bool

@@ -106,7 +106,7 @@ func (c *call) stopInstances(in *stopInstances) (any, error) {
 		if i.state != running && i.state != stopping && i.state != stopped {
 			return nil, wrongState(i, "stopped")
 		}
-		if i.spot != "" {
+		if i.spot != "" && !i.persistent {
 			return nil, query.Errorf("UnsupportedOperation", "You can't stop the Spot Instance '%s' because it is associated with a one-time Spot Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.", i.id)
 		}
 	}

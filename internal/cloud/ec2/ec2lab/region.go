@@ -24,6 +24,7 @@ type region struct {
 	nics      map[string]*nic
 	keys      map[string]*keyPair
 	templates map[string]*template
+	spots     map[string]*spotRequest
 	tags      map[string]tagSet // by resource
 	params    map[string]*param // SSM, by name
 	tokens    map[string]token  // by action and client token
@@ -43,7 +44,7 @@ func (l *Lab) newRegion(i int, cfg Region) *region {
 	r := &region{
 		name: cfg.Name, instances: map[string]*instance{}, images: map[string]*image{}, snapshots: map[string]*snapshot{},
 		volumes: map[string]*volume{}, groups: map[string]*group{}, nics: map[string]*nic{}, keys: map[string]*keyPair{},
-		templates: map[string]*template{}, tags: map[string]tagSet{}, params: map[string]*param{}, tokens: map[string]token{},
+		templates: map[string]*template{}, spots: map[string]*spotRequest{}, tags: map[string]tagSet{}, params: map[string]*param{}, tokens: map[string]token{},
 	}
 	r.vpc = vpc{id: l.fixedID("vpc-", cfg.Name), cidr: part(l.cfg.CIDR, 18, i)}
 	for n, letter := range cfg.Zones {

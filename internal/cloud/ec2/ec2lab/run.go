@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/machines"
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/query"
@@ -77,6 +78,7 @@ type runInstances struct {
 			MaxPrice                     string
 			SpotInstanceType             string
 			InstanceInterruptionBehavior string
+			ValidUntil                   string
 		}
 	}
 	Placement          *struct{ AvailabilityZone string }
@@ -158,8 +160,7 @@ func (c *call) launch(in *runInstances) (string, error) {
 	i.visible = c.cfg.Clock.Now().Add(c.hidden())
 	n.attachment = &nicAttachment{id: c.newID("eni-attach-"), instance: i, at: c.at, deletes: deletes}
 	if i.spot != "" {
-		i.spot = c.newID("sir-")
-		c.r.tag(i.spot, tags["spot-instances-request"])
+		c.requested(i, tags["spot-instances-request"])
 	}
 	c.enter(i, pending, "", nil)
 	c.r.instances[i.id] = i
@@ -277,10 +278,20 @@ func (i *instance) takeMarket(c *call, in *runInstances) error {
 		return err
 	}
 	if s := m.SpotOptions; s != nil {
-		_, one := oneOf("SpotInstanceType", s.SpotInstanceType, "one-time")
-		_, ends := oneOf("InstanceInterruptionBehavior", s.InstanceInterruptionBehavior, "terminate")
+		kind, one := oneOf("SpotInstanceType", s.SpotInstanceType, "one-time", "persistent")
+		_, ends := oneOf("InstanceInterruptionBehavior", s.InstanceInterruptionBehavior, "terminate", "stop")
 		if err := joined(one, ends); err != nil {
 			return err
+		}
+		i.persistent = kind == "persistent"
+		if s.ValidUntil != "" {
+			var err error
+			if i.validUntil, err = time.Parse(time.RFC3339, s.ValidUntil); err != nil {
+				return query.Errorf("InvalidParameterValue", "Value (%s) for parameter validUntil is invalid", s.ValidUntil)
+			}
+		}
+		if !i.persistent && (s.ValidUntil != "" || s.InstanceInterruptionBehavior == "stop") {
+			return query.Errorf("InvalidParameterCombination", "A one-time Spot request of RunInstances takes neither validUntil nor an interruption behavior of stop")
 		}
 	}
 	i.spot = "wanted"

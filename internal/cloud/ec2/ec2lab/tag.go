@@ -119,6 +119,8 @@ func (r *region) exists(id string) bool {
 		return slices.ContainsFunc(slices.Collect(maps.Values(r.keys)), func(k *keyPair) bool { return k.id == id })
 	case "launch-template":
 		return r.templates[id] != nil
+	case "spot-instances-request":
+		return r.spots[id] != nil
 	case "vpc":
 		return r.vpc.id == id
 	case "subnet":
