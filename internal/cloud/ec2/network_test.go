@@ -244,6 +244,23 @@ func noise(n int) string {
 	return string(b)
 }
 
+// What has no deadline, as a fleet, is stopped when it is shut down from within, not ended.
+func TestNoDeadlineNoEnd(t *testing.T) {
+	for _, spot := range []bool{false, true} {
+		inOneBubble(t, func(c *ec2.Config) { c.Spot = spot }, func(b *bench) {
+			spec := b.spec(b.network("web-1"), "web-1")
+			spec.Tags.Deadline = time.Time{}
+			_, err := b.p.Launch(b.Context(), spec)
+			must(b, err)
+			for key, values := range b.wire.all("ec2:RunInstances")[0].form {
+				if strings.Contains(key, "ShutdownBehavior") || strings.Contains(key, "ValidUntil") || strings.Contains(values[0], "deadline") {
+					b.Errorf("spot %v: %s is %s", spot, key, values)
+				}
+			}
+		})
+	}
+}
+
 func TestSpot(t *testing.T) {
 	inBubble(t, func(c *ec2.Config) { c.Spot = true }, func(b *bench) {
 		spec := b.spec(b.network("web-1"), "web-1")
