@@ -169,6 +169,10 @@ type Server struct {
 	Address netip.Addr `json:"address"`
 	Image   ImageID    `json:"image"`
 	Tags    Tags       `json:"tags"`
+
+	Type     string    `json:"type,omitempty"`     // "" where the provider has no types
+	RootMiB  int64     `json:"root_mib,omitempty"` // size of its root disk; 0: it has no bound, or Servers was asked
+	Launched time.Time `json:"launched"`           // zero: the provider does not tell
 }
 
 // Kind of an image. The lineage law (only a reference base may be a parent) is held with it.

@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/cost"
 )
 
 // Config is the daemon's configuration (hallmark.yaml beside the daemon, not the product's file of
@@ -17,6 +19,7 @@ type Config struct {
 	Timeouts    Timeouts          `key:"timeouts"`
 	Environment Environment       `key:"environment"`
 	Keep        Keep              `key:"keep"`
+	Prices      cost.Prices       `key:"prices"` // for the estimate of what runs cost; none: hours only
 	Schedules   []Schedule        `key:"schedules"`
 	Policy      map[string]Policy `key:"policy"` // by run kind; what a file leaves out stays as in Default
 	Waivers     []Waiver          `key:"waivers"`

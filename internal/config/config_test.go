@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/cost"
+
 	"github.com/spf13/pflag"
 )
 
@@ -50,6 +52,14 @@ func TestDefaults(t *testing.T) {
 	}
 	if got := c.Policy["nightly"].ChannelFor("main"); got != "development" || len(c.Policy["nightly"].Require) != 2 {
 		t.Errorf("nightly's policy is %+v", c.Policy["nightly"])
+	}
+}
+
+func TestPrices(t *testing.T) {
+	c, said := load(t, least+"prices: {currency: EUR, types: [{type: m7i.large, hour: 0.1176}], cpu-hour: 0.02, memory-gib-hour: 0, volume-gib-month: 1}\n", nil)
+	want := cost.Prices{Currency: "EUR", Types: []cost.TypePrice{{Type: "m7i.large", Hour: 0.1176}}, CPU: 0.02, Volume: 1}
+	if said != "" || !reflect.DeepEqual(c.Prices, want) {
+		t.Errorf("%s\n%+v", said, c.Prices)
 	}
 }
 
@@ -209,6 +219,8 @@ func TestBadConfig(t *testing.T) {
 		{name: "policy kind", text: least + "policy: {nightli: {}}\n"},
 		{name: "policy words", text: least + "policy:\n  nightly:\n    channel: Dev/1\n    require:\n    - {scenario: verfy, origins: [], phases: [launched, melted], tiers: [smoke]}\n    - {scenario: verify, phases: [upgraded], tiers: [build]}\n"},
 		{name: "policy that never promotes", text: least + "policy: {nightly: {channel: development, require: [], budgets: {waived: -1}}}\n"},
+		{name: "prices", text: least + "prices:\n  currency: 3\n  cpu-hour: free\n  volume-gib-month: -0.1\n  types:\n  - {type: m7i.large, hour: 0.1}\n  - {type: m7i.large}\n"},
+		{name: "a type's price twice", text: least + "prices: {types: [{type: m7i.large, hour: 0.1}, {type: m7i.large, hour: 0.2}]}\n"},
 		{name: "waiver", text: least + "waivers:\n- {test: t, ticket: T-1, reason: r, expires: tomorrow}\n- {test: t, ticket: 17, expires: 2026-12-31}\n"},
 		{name: "waiver twice", text: least + "waivers:\n- {test: t, ticket: T-1, reason: r, expires: 2026-12-31}\n- {test: t, ticket: T-2, reason: r, expires: 2026-12-31}\n"},
 		{name: "remote repository", text: "product: {repository: \"https://example.org/acme.git\"}\n"},

@@ -36,6 +36,13 @@ func (c *Config) Check(at Place) {
 	for kind := range c.Policy {
 		at.OneOf("policy."+kind, kind, kinds...)
 	}
+	priced := map[string]int{}
+	for i, p := range c.Prices.Types {
+		if first, ok := priced[p.Type]; ok {
+			at.Problem(fmt.Sprintf("prices.types[%d].type", i), fmt.Sprintf("%q has a price already, in entry %d", p.Type, first+1), "remove one of them")
+		}
+		priced[p.Type] = i
+	}
 	waived := map[string]int{}
 	for i, w := range c.Waivers {
 		if first, ok := waived[w.Test]; ok {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/hallmark-ci/hallmark/internal/cost"
 )
 
 var (
@@ -99,6 +101,8 @@ func unreadableText(text string, v reflect.Value, err error) (problem, remedy st
 	switch v.Interface().(type) {
 	case netip.AddrPort:
 		return fmt.Sprintf("%q is no address with a port", text), "write it as 10.90.0.1:3142"
+	case cost.Price:
+		return fmt.Sprintf("%q is no price", text), "write a number as 0.0416"
 	case netip.Prefix:
 		return fmt.Sprintf("%q is no range of addresses", text), "write it as 10.91.0.0/16"
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
@@ -24,6 +26,7 @@ type record struct {
 	Network cloud.Network `json:"network"`
 	Servers []*machine    `json:"servers"` // in provisioning order, the bastion first
 	Claimed int64         `json:"claimed"` // newest TOTP step that was used
+	Uses    []cost.Use    `json:"uses"`    // servers and volumes over their lives, also those that are gone
 }
 
 // machine is one server over its lives.
@@ -51,6 +54,32 @@ type volume struct {
 	SizeMiB int64          `json:"size_mib"`
 	ID      cloud.VolumeID `json:"id"`
 	Path    string         `json:"path"`
+}
+
+// ended notes the end of a server's life.
+func (r *record) ended(server string, at time.Time) {
+	for i := range r.Uses {
+		if u := &r.Uses[i]; u.Kind == cost.Server && u.Name == server && u.To.IsZero() {
+			u.To = at
+		}
+	}
+}
+
+// Uses gives what an environment made use of, from its record: whoever put it up, and whoever took it away.
+func Uses(e ledger.Environment) ([]cost.Use, error) {
+	var r record
+	if len(e.Body) == 0 {
+		return nil, nil
+	}
+	if err := json.Unmarshal(e.Body, &r); err != nil {
+		return nil, fmt.Errorf("environment %s: its record: %w", e.ID, err)
+	}
+	for i := range r.Uses {
+		if u := &r.Uses[i]; u.To.IsZero() {
+			u.To = e.Ended
+		}
+	}
+	return r.Uses, nil
 }
 
 // forget drops what is only true of one life of the server.

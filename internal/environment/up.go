@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/remote"
@@ -143,12 +144,14 @@ func (e *Environment) volumeStep(server, name string) Step {
 			if err != nil {
 				return err
 			}
-			return e.alter(ctx, server, func(m *machine) {
+			return e.change(ctx, func(r *record) {
+				m := r.find(server)
 				for i := range m.Volumes {
 					if m.Volumes[i].Name == name {
 						m.Volumes[i].ID, m.Volumes[i].Path = made.ID, made.Path
 					}
 				}
+				r.Uses = append(r.Uses, cost.Use{Kind: cost.Volume, Name: made.Name, GiB: gib(v.SizeMiB), From: e.site.clock().Now()})
 			})
 		}
 		return nil
@@ -187,9 +190,21 @@ func (e *Environment) launchStep(server string) Step {
 		if err := e.moved(server, made); err != nil {
 			return err
 		}
-		return e.alter(ctx, server, func(m *machine) { m.ID, m.Address = made.ID, made.Address })
+		use := cost.Use{
+			Kind: cost.Server, Name: m.Name, Type: made.Type, CPUs: spec.CPUs, MemoryMiB: spec.MemoryMiB, GiB: gib(made.RootMiB), From: made.Launched,
+		}
+		if use.From.IsZero() {
+			use.From = e.site.clock().Now()
+		}
+		return e.change(ctx, func(r *record) {
+			m := r.find(server)
+			m.ID, m.Address = made.ID, made.Address
+			r.Uses = append(r.Uses, use)
+		})
 	})
 }
+
+func gib(mib int64) float64 { return float64(mib) / 1024 }
 
 // moved refuses a server that has another address than the one that was reserved, once others were
 // told of that one: the whole environment has to be launched anew. See docs/decisions/0006.

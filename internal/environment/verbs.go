@@ -136,10 +136,12 @@ func (e *Environment) RelaunchServer(server string) []Step {
 			if err := e.site.Provider.Destroy(ctx, m.ID); err != nil {
 				return err
 			}
-			return e.alter(ctx, server, func(m *machine) {
+			return e.change(ctx, func(r *record) {
+				m := r.find(server)
 				m.forget()
 				m.Life++
 				m.Commit = "" // set by the launch
+				r.ended(server, e.site.clock().Now())
 			})
 		}),
 		e.step("code for "+server, func(ctx context.Context) error {

@@ -15,17 +15,17 @@ const (
 	Destroyed  = "destroyed"
 )
 
-const environmentColumns = `id, run, name, state, keep, lease, deadline, created, body, sealed`
+const environmentColumns = `id, run, name, state, keep, lease, deadline, created, ended, body, sealed`
 
 // readEnvironment leaves Sealed as ciphertext.
 func readEnvironment(row scanner) (e Environment, err error) {
 	err = row.Scan(&e.ID, &e.Run, &e.Name, &e.State, (*truth)(&e.Keep), (*stamp)(&e.Lease), (*stamp)(&e.Deadline),
-		(*stamp)(&e.Created), &e.Body, &e.Sealed)
+		(*stamp)(&e.Created), (*stamp)(&e.Ended), &e.Body, &e.Sealed)
 	return e, err
 }
 
 // SaveEnvironment writes an environment, replacing what was known of its id. Sealed is given in the
-// clear and encrypted here; a destroyed environment keeps none. A zero Created becomes now.
+// clear and encrypted here; a destroyed environment keeps none, and has Ended. A zero Created becomes now.
 func (l *Ledger) SaveEnvironment(ctx context.Context, e Environment) error {
 	if e.Created.IsZero() {
 		e.Created = l.clock()
@@ -38,6 +38,9 @@ func (l *Ledger) SaveEnvironment(ctx context.Context, e Environment) error {
 func (l *Ledger) putEnvironment(ctx context.Context, tx *sql.Tx, e Environment) error {
 	if e.State == Destroyed {
 		e.Sealed = nil
+		if e.Ended.IsZero() {
+			e.Ended = l.clock()
+		}
 	}
 	sealed, err := l.keys.seal("environment "+e.ID, e.Sealed)
 	if err != nil {
@@ -47,11 +50,11 @@ func (l *Ledger) putEnvironment(ctx context.Context, tx *sql.Tx, e Environment) 
 		e.Body = []byte{}
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO environments (`+environmentColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 		ON CONFLICT (id) DO UPDATE SET run = excluded.run, name = excluded.name, state = excluded.state,
-			keep = excluded.keep, lease = excluded.lease, deadline = excluded.deadline,
+			keep = excluded.keep, lease = excluded.lease, deadline = excluded.deadline, ended = excluded.ended,
 			body = excluded.body, sealed = excluded.sealed`,
-		e.ID, e.Run, e.Name, e.State, truth(e.Keep), stamp(e.Lease), stamp(e.Deadline), stamp(e.Created), e.Body, sealed)
+		e.ID, e.Run, e.Name, e.State, truth(e.Keep), stamp(e.Lease), stamp(e.Deadline), stamp(e.Created), stamp(e.Ended), e.Body, sealed)
 	return err
 }
 

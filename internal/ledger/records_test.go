@@ -165,6 +165,12 @@ func TestDestroyedEnvironmentForgetsItsSecrets(t *testing.T) {
 	ctx := t.Context()
 	must(t, l.SaveEnvironment(ctx, Environment{ID: "e", State: Up, Sealed: []byte("s")}))
 	e := get[Environment](t)(l.UpdateEnvironment(ctx, "e", func(e *Environment) { e.State = Destroyed }))
+	if e.Ended.IsZero() {
+		t.Error("when it ended is not noted")
+	}
+	if again := get[Environment](t)(l.UpdateEnvironment(ctx, "e", func(*Environment) {})); !again.Ended.Equal(e.Ended) {
+		t.Errorf("it ended at %v, and again at %v", e.Ended, again.Ended)
+	}
 	if len(e.Sealed) != 0 {
 		t.Errorf("secrets are still there: %q", e.Sealed)
 	}

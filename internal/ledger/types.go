@@ -171,6 +171,7 @@ type Environment struct {
 	Lease    time.Time `json:"lease"` // can be extended
 	Deadline time.Time `json:"deadline"`
 	Created  time.Time `json:"created"`
+	Ended    time.Time `json:"ended"` // when it was destroyed; zero: it was not
 	Body     []byte    `json:"body"`
 	Sealed   []byte    `json:"-"`
 }

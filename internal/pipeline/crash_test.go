@@ -110,6 +110,7 @@ func TestResumed(t *testing.T) {
 				}
 				d.nothingLeft()
 				d.told()
+				d.spent(run)
 				stages, err := d.parts.Ledger.Stages(t.Context(), run.ID)
 				if err != nil {
 					t.Fatal(err)

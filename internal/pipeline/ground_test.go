@@ -80,8 +80,9 @@ type ground struct {
 	outage  *limit.Outage // how launches wait for the provider; nil: they do not
 	ensure  func()        // as part of making sure of the base; nil: nothing
 
-	mu   sync.Mutex
-	hook func(context.Context, *daemon, cloud.Call) // before every call to the cloud
+	mu    sync.Mutex
+	hook  func(context.Context, *daemon, cloud.Call) // before every call to the cloud
+	given []cloud.ServerID                           // by launches
 }
 
 // newGround makes one with branches main and release/1.0.
@@ -91,7 +92,7 @@ func newGround(t *testing.T, script ...fault.Fault) *ground {
 	g.sim = sim.New(sim.Options{Clock: g.clock})
 	g.world = environmenttest.New(g.sim, g.clock, 0)
 	g.world.Shell = g.answers.Shell
-	g.cloud = fault.Inject(g.world.Provider(), script, g.clock)
+	g.cloud = fault.Inject(giving{g.world.Provider(), g}.provider(), script, g.clock)
 	var err error
 	g.base, err = g.sim.AddBase(t.Context(), cloud.ImageSpec{
 		Name: "debian-12", Tags: cloud.Tags{Owner: owner}, Properties: map[string]string{cloud.PropertyRecipe: "r1"},
@@ -113,6 +114,24 @@ func newGround(t *testing.T, script ...fault.Fault) *ground {
 	g.git("-C", "product", "checkout", "-q", "-b", "main")
 	g.commit("1.1", map[string]string{"app/VERSION": "1.1\n", "suites/build/db.yaml": "port: {\"tcp:3306\": {listening: true}}\n"})
 	return g
+}
+
+// giving notes which servers a cloud gives.
+type giving struct {
+	cloud.Provider
+	g *ground
+}
+
+func (p giving) provider() cloud.Provider { return cloud.With(p, cloud.CapabilitiesOf(p.Provider)) }
+
+func (p giving) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Server, error) {
+	s, err := p.Provider.Launch(ctx, spec)
+	if err == nil {
+		p.g.mu.Lock()
+		defer p.g.mu.Unlock()
+		p.g.given = append(p.g.given, s.ID)
+	}
+	return s, err
 }
 
 // young makes a ground without a live release branch: a run on it has half of the work.
@@ -503,4 +522,11 @@ func (g *ground) prebuilt() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// launched lists the servers that the cloud gave, one as often as it was asked for.
+func (g *ground) launched() []cloud.ServerID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.given)
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
@@ -57,11 +59,43 @@ func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, erro
 	for _, i := range inventories {
 		d.Inventories = append(d.Inventories, report.Inventory{Scenario: i.Scenario, Origin: i.Origin, Server: i.Server, Role: i.Role, Packages: i.Packages})
 	}
+	if d.Cost, err = spent(ctx, parts, run.ID, d.Now); err != nil {
+		return d, err
+	}
 	if d.Shown, err = shown(ctx, parts, run.ID); err != nil {
 		return d, err
 	}
 	d.Commits = changes(ctx, parts.Product, d.Branch)
 	return d, images(ctx, l, &d)
+}
+
+// spent estimates what a run has cost so far, from what the ledger keeps of its environments and images;
+// nil if that is nothing.
+func spent(ctx context.Context, parts Parts, run string, now time.Time) (*cost.Estimate, error) {
+	var uses []cost.Use
+	environments, err := parts.Ledger.Environments(ctx, ledger.EnvironmentFilter{Run: run, Destroyed: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range environments {
+		some, err := environment.Uses(e)
+		if err != nil {
+			return nil, err
+		}
+		uses = append(uses, some...)
+	}
+	images, err := parts.Ledger.Images(ctx, ledger.ImageFilter{Run: run, Deleted: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range images {
+		uses = append(uses, cost.Use{Kind: cost.Image, Name: i.ID, GiB: float64(i.SizeBytes) / (1 << 30), From: i.Created, To: i.Deleted})
+	}
+	if len(uses) == 0 {
+		return nil, nil
+	}
+	estimate := cost.Of(uses, parts.Config.Prices, now)
+	return &estimate, nil
 }
 
 // shown is what is kept of servers that did not come up.

@@ -7,6 +7,7 @@ package report
 import (
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -25,6 +26,8 @@ type Data struct {
 	Commits []Commit            // since Branch.Before if Branch.Since is this run, else since the run before; newest first
 
 	Shown []Shown // by servers that did not come up
+
+	Cost *cost.Estimate // nil: nothing is known of it
 
 	Gate *Gate // nil: not reached
 

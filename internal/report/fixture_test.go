@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/report"
@@ -147,6 +148,10 @@ func green() report.Data {
 			image("web", 1180<<20, map[string]string{"nginx": "1.22.1-9+deb12u3", "php8.2-fpm": "8.2.29-1~deb12u1", "wordpress": "6.1.9+dfsg1-0+deb12u1"},
 				puppet.Resource{Title: "Package[wordpress]", File: "modules/profile/manifests/web.pp", Line: 18, Took: 38 * time.Second},
 				puppet.Resource{Title: "Package[php8.2-fpm]", File: "modules/profile/manifests/web.pp", Line: 9, Took: 12 * time.Second}),
+		},
+		Cost: &cost.Estimate{
+			ServerHours: 6.22, Types: []cost.TypeUse{{Type: "m7i.large", Hours: 5.4}, {Type: "m7i.xlarge", Hours: 0.82}}, DiskGiBHours: 61.5, ImageGiBMonths: 0.01,
+			Money: &cost.Money{Currency: "EUR", Servers: 0.83, Disks: 0.01, Total: 0.84},
 		},
 		PreviousSet: "20261122-0230-nightly-c0de",
 		Releases:    []report.Release{{Branch: "release/1.0", Commit: "1d5a0c", Source: "channel production"}},

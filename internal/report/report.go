@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -41,6 +42,7 @@ type Report struct {
 	Tolerated []Tolerated            `json:"tolerated,omitempty"`
 	Retries   []Retry                `json:"retries,omitempty"`
 	Timeline  Timeline               `json:"timeline"`
+	Cost      *cost.Estimate         `json:"cost,omitempty"`
 
 	Set      ledger.ImageSet `json:"set"`
 	Images   []Image         `json:"images"`
@@ -66,7 +68,7 @@ type Evidence struct {
 func New(d Data) Report {
 	r := Report{
 		Run: d.Run, Status: statusOf(d.Run), Generated: d.Now, Set: d.Set, Gate: newGate(d.Gate), Channel: d.Channel, Moves: d.Moves,
-		Counts: map[ledger.Outcome]int{}, Shown: d.Shown, results: d.Results,
+		Counts: map[ledger.Outcome]int{}, Shown: d.Shown, Cost: d.Cost, results: d.Results,
 	}
 	if !d.Run.Started.IsZero() {
 		end := d.Run.Finished

@@ -157,6 +157,9 @@ func (p *page) head(r Report) {
 	if r.Run.Reason != "" {
 		p.wrapped(2, r.Run.Reason)
 	}
+	if r.Cost != nil {
+		p.wrapped(2, "used "+r.Cost.String())
+	}
 	if r.Branch.Answer != "" {
 		p.wrapped(2, strings.TrimSpace(r.Branch.Answer+" "+r.Branch.Changed))
 	}

@@ -148,32 +148,44 @@ func (c *Config) complete() error {
 	return c.check(call)
 }
 
-// roots remembers the root device of images. An image never changes it.
+// roots remembers the root disk of images. An image never changes it.
 type roots struct {
 	mu sync.Mutex
-	of map[string]string
+	of map[string]root
 }
 
-// rootDevice asks for an image's root device once; CodeNotFound if there is no such image.
-func (p *Provider) rootDevice(ctx context.Context, image string) (string, error) {
+// root is the disk that a server of an image boots from.
+type root struct {
+	device string
+	mib    int64
+}
+
+// rootDisk asks for an image's root disk once; CodeNotFound if there is no such image.
+func (p *Provider) rootDisk(ctx context.Context, image string) (root, error) {
 	p.roots.mu.Lock()
-	device := p.roots.of[image]
+	known, ok := p.roots.of[image]
 	p.roots.mu.Unlock()
-	if device != "" {
-		return device, nil
+	if ok {
+		return known, nil
 	}
 	found, err := p.describeImage(ctx, p.api, image)
 	if err != nil {
-		return "", err
+		return root{}, err
 	}
 	if found.RootDeviceType != types.DeviceTypeEbs {
-		return "", refuse("look at image "+image, "its root is not an EBS volume: it could not be encrypted, stopped or captured")
+		return root{}, refuse("look at image "+image, "its root is not an EBS volume: it could not be encrypted, stopped or captured")
+	}
+	made := root{device: aws.ToString(found.RootDeviceName)}
+	for _, m := range found.BlockDeviceMappings {
+		if aws.ToString(m.DeviceName) == made.device && m.Ebs != nil {
+			made.mib = int64(aws.ToInt32(m.Ebs.VolumeSize)) << 10
+		}
 	}
 	p.roots.mu.Lock()
 	defer p.roots.mu.Unlock()
 	if p.roots.of == nil {
-		p.roots.of = map[string]string{}
+		p.roots.of = map[string]root{}
 	}
-	p.roots.of[image] = aws.ToString(found.RootDeviceName)
-	return aws.ToString(found.RootDeviceName), nil
+	p.roots.of[image] = made
+	return made, nil
 }

@@ -49,7 +49,10 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	if err := p.attachAll(ctx, volumes, in); err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
-	return p.server(in), nil
+	made := p.server(in)
+	disk, err := p.rootDisk(ctx, string(made.Image))
+	made.RootMiB = disk.mib
+	return made, fail(call, skipAbsent(err)) // the image of one that is adopted may be gone
 }
 
 // launched finds the server that an earlier call with the same token made; nil if there is none.
@@ -92,7 +95,7 @@ func (p *Provider) zonesFor(n *nic, volumes []types.Volume) []zone {
 
 // place tries one zone after the other, in each all types.
 func (p *Provider) place(ctx context.Context, call string, r request, n *nic, zones []zone) (*types.Instance, error) {
-	root, err := p.rootDevice(ctx, string(r.spec.Image))
+	disk, err := p.rootDisk(ctx, string(r.spec.Image))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +113,7 @@ func (p *Provider) place(ctx context.Context, call string, r request, n *nic, zo
 			return there, err
 		}
 		for _, kind := range r.kinds {
-			in, err := p.run(ctx, r, n, kind, root)
+			in, err := p.run(ctx, r, n, kind, disk.device)
 			if err == nil {
 				return p.seen(ctx, in)
 			}

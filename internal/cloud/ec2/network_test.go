@@ -200,8 +200,16 @@ func TestWhatALaunchAsksFor(t *testing.T) {
 		spec.Tags.Deadline = time.Now().Add(time.Hour)
 		spec.MemoryMiB = 3000
 		spec.UserData = "#cloud-config\n" + strings.Repeat("# a long line that can be compressed\n", 1000)
-		_, err := b.p.Launch(b.Context(), spec)
+		made, err := b.p.Launch(b.Context(), spec)
 		must(b, err)
+		if made.Type != "m7i.large" || made.RootMiB < 1024 || time.Since(made.Launched) > time.Minute {
+			b.Errorf("launched %+v", made)
+		}
+		again, err := b.p.Launch(b.Context(), spec)
+		must(b, err)
+		if again.ID != made.ID || again.RootMiB != made.RootMiB || !again.Launched.Equal(made.Launched) {
+			b.Errorf("adopted %+v, launched %+v", again, made)
+		}
 		form := b.wire.all("ec2:RunInstances")[0].form
 		for key, want := range map[string]string{
 			"InstanceType": "m7i.large", "MetadataOptions.HttpTokens": "required", "MetadataOptions.HttpPutResponseHopLimit": "1",

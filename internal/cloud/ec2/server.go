@@ -51,6 +51,7 @@ func (p *Provider) server(in *types.Instance) cloud.Server {
 	return cloud.Server{
 		ID: cloud.ServerID(aws.ToString(in.InstanceId)), Name: t[tagServer], State: stateOf(in.State.Name), Address: address,
 		Image: cloud.ImageID(aws.ToString(in.ImageId)), Tags: t.cloud(),
+		Type: string(in.InstanceType), Launched: aws.ToTime(in.LaunchTime),
 	}
 }
 

@@ -202,7 +202,7 @@ func server(in *api.Instance) cloud.Server {
 	address, _ := netip.ParseAddr(in.Devices["eth0"]["ipv4.address"]) // zero if somebody removed it
 	return cloud.Server{
 		ID: serverID(in), Name: in.Name, State: stateOf(in), Address: address,
-		Image: cloud.ImageID(in.Config["volatile.base_image"]), Tags: tagsOf(in.Config),
+		Image: cloud.ImageID(in.Config["volatile.base_image"]), Tags: tagsOf(in.Config), Launched: in.CreatedAt,
 	}
 }
 

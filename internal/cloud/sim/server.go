@@ -35,6 +35,9 @@ func (s *server) boot(now time.Time, takes time.Duration) {
 	s.Boots++
 }
 
+// rootMiB is the size that every root disk has.
+const rootMiB = 4 << 10
+
 // Launch checks what a real cloud would check: network, image, name, address, volumes, room.
 func (c *Cloud) Launch(ctx context.Context, spec cloud.ServerSpec) (got cloud.Server, err error) {
 	err = c.do(ctx, cloud.VerbLaunch, spec.Name, func(w *world, now time.Time) error {
@@ -52,6 +55,7 @@ func (c *Cloud) Launch(ctx context.Context, spec cloud.ServerSpec) (got cloud.Se
 		}
 		s := &server{Server: cloud.Server{
 			ID: cloud.ServerID(w.next("srv")), Name: spec.Name, Address: spec.Address, Image: spec.Image, Tags: spec.Tags,
+			Type: "sim", RootMiB: rootMiB, Launched: now,
 		}, Network: spec.Network, Token: spec.Token}
 		s.boot(now, c.opts.Boot)
 		for _, id := range spec.Volumes {

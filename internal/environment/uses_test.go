@@ -1,0 +1,103 @@
+package environment_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/cost"
+	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+)
+
+// uses are an environment's as the ledger tells them, as "kind name minutes".
+func (g *ground) uses(id string) []string {
+	g.t.Helper()
+	stored, err := g.store.Environment(g.t.Context(), id)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	uses, err := environment.Uses(stored)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var all []string
+	for _, u := range uses {
+		lived := "there"
+		if !u.To.IsZero() {
+			lived = fmt.Sprint(int(u.To.Sub(u.From).Minutes()))
+		}
+		if u.Kind == cost.Server && (u.Type != "sim" || u.GiB != 4) || u.Kind == cost.Volume && u.GiB != 0.0625 {
+			g.t.Errorf("%+v", u)
+		}
+		all = append(all, fmt.Sprintf("%s %s %s", u.Kind, u.Name, lived))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// What servers and volumes were there, and how long, is in the record: also of lives that are over, of an
+// environment that another process adopted, and of one that the reaper took away.
+func TestUses(t *testing.T) {
+	for name, end := range map[string]func(*ground, *environment.Environment){
+		"destroyed": func(g *ground, e *environment.Environment) {
+			if err := e.Destroy(g.t.Context()); err != nil {
+				g.t.Fatal(err)
+			}
+		},
+		"reaped": func(g *ground, e *environment.Environment) {
+			if _, err := g.store.UpdateEnvironment(g.t.Context(), e.ID(), func(s *ledger.Environment) { s.State = ledger.Destroyed }); err != nil {
+				g.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGround(t)
+			g.keepInLedger()
+			e := g.up(environment.Prebuilt)
+			steps := e.RelaunchServer("web-1")
+			g.hand.Advance(time.Hour)
+			g.do(steps[:1]) // destroyed; then the process dies
+			g.hand.Advance(time.Hour)
+			next, err := g.site().Adopt(t.Context(), e.ID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.do(next.RelaunchServer("web-1"))
+			want := []string{"server bastion there", "server db-1 there", "server web-1 60", "server web-1 there", "server web-2 there", "volume db-1-data there"}
+			if got := g.uses(e.ID()); !slices.Equal(got, want) {
+				t.Errorf("while it lives: %q, want %q", got, want)
+			}
+			g.hand.Advance(time.Hour)
+			end(g, next)
+			ended := g.uses(e.ID())
+			g.hand.Advance(24 * time.Hour) // what is over costs no more
+			if _, err := g.store.UpdateEnvironment(t.Context(), e.ID(), func(*ledger.Environment) {}); err != nil {
+				t.Fatal(err)
+			}
+			want = []string{"server bastion 181", "server db-1 181", "server web-1 60", "server web-1 60", "server web-2 180", "volume db-1-data 181"}
+			if got := g.uses(e.ID()); !slices.Equal(got, ended) || len(got) != len(want) {
+				t.Errorf("%q, then %q", ended, got)
+			} else {
+				for i := range got {
+					var kind, server string
+					var is, should int
+					fmt.Sscan(got[i], &kind, &server, &is)
+					fmt.Sscan(want[i], &kind, &server, &should)
+					if is < should-2 || is > should+2 {
+						t.Errorf("%s, want about %s", got[i], want[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestUsesOfAnOldRecord(t *testing.T) {
+	for body, ok := range map[string]bool{"": true, `{"spec": {}}`: true, "{": false} {
+		if uses, err := environment.Uses(ledger.Environment{ID: "e1", Body: []byte(body)}); (err == nil) != ok || len(uses) > 0 {
+			t.Errorf("%q: %v, %v", body, uses, err)
+		}
+	}
+}
