@@ -184,6 +184,8 @@ func newBench(t *testing.T, lab ec2lab.Config, change func(*ec2.Config)) *bench 
 		Reach:       []netip.Prefix{netip.PrefixFrom(l.Gateway(), 32)},
 		Types:       []string{"t3.small", "m7i.large"}, Log: log,
 	}
+	_, err = l.Role("hallmark", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`)
+	must(t, err)
 	if change != nil {
 		change(&b.cfg)
 	}

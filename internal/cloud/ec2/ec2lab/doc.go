@@ -1,10 +1,15 @@
 // Package ec2lab is a test tool: an endpoint that speaks AWS EC2's Query protocol (with the few
-// actions of SSM and STS that go with it) over real machines, so that unmodified code through the
+// actions of SSM, STS and IAM that go with it) over real machines, so that unmodified code through the
 // real SDK launches, reaches, reboots, captures and relaunches something that really boots. It owns
-// the API's words, states, errors and faults; package machines owns what runs. State is in memory
-// and dies with the process. It is not for anything that matters: it checks no signature and no
-// right; a region is told by the credential scope of the Authorization header and nothing else is
-// read of it.
+// the API's words, states, errors and faults; package machines owns what runs, package iam reads
+// policies. State is in memory and dies with the process. It is not for anything that matters: it checks
+// no signature; region and access key are told by the credential scope of the Authorization header, and
+// nothing else is read of it.
+//
+// A key that AssumeRole gave is its role's, and what the role's policies do not allow is denied as EC2
+// does it: each resource of a request, with its condition keys, as AWS' service authorization reference
+// has them (rights.go). Any other key is the account's root, who may do everything. A role is made with
+// IAM's own actions or with Lab.Role.
 //
 // Code is pointed at it by the SDK's own means: a base endpoint, any credentials, a region of the lab.
 //
@@ -34,6 +39,9 @@
 //     group that lets in this address lets in whoever works on the host, as from an operator's VPN.
 //   - There is no internet gateway: a rule that allows all egress reaches the host's own addresses and
 //     other machines, and nothing beyond. DNS knows machines of the lab only.
-//   - A dry run checks the parameters' form, and says DryRunOperation to everybody.
-//   - Quotas, prices, IAM, public addresses, IPv6 and everything else that is not here.
+//   - A dry run checks the parameters' form and the caller's rights.
+//   - Of IAM there are roles with inline policies and nothing else: no users, groups, boundaries, session
+//     policies and managed policies. Who may assume a role is not checked, and a session does not end.
+//     Keys have no rights: KMS is asked for nothing, and there is no service-linked role.
+//   - Quotas, prices, public addresses, IPv6 and everything else that is not here.
 package ec2lab

@@ -18,11 +18,13 @@ const longestRequest = 1 << 20
 // call is one request to EC2, with mu held while it is served.
 type call struct {
 	*Lab
-	ctx  context.Context //nolint:containedctx // a call is one request's life
-	r    *region
-	name string
-	form url.Values
-	at   time.Time // when it came, as the API gives times
+	ctx     context.Context //nolint:containedctx // a call is one request's life
+	r       *region
+	who     principal
+	service string // as in the names of rights
+	name    string
+	form    url.Values
+	at      time.Time // when it came, as the API gives times
 }
 
 // action serves one action of EC2.
@@ -38,11 +40,15 @@ type done struct {
 	Return bool `xml:"return"`
 }
 
-// on makes an action of a function over its decoded parameters.
+// on makes an action of a function over its decoded parameters. Whoever may not call it is told so before
+// a dry run ends, and before anything is looked for.
 func on[In any](serve func(*call, *In) (any, error)) action {
 	return func(c *call) (any, error) {
 		in := new(In)
 		if err := query.Decode(c.form, in); err != nil {
+			return nil, err
+		}
+		if err := c.authorize(in); err != nil {
 			return nil, err
 		}
 		if r, ok := any(in).(interface{ rehearsed() bool }); ok && r.rehearsed() {
@@ -55,10 +61,13 @@ func on[In any](serve func(*call, *In) (any, error)) action {
 	}
 }
 
-// Handler answers requests to EC2, SSM and STS, which are told apart by what they say, not by host.
+// Handler answers requests to EC2, SSM, STS and IAM, which are told apart by what they say, not by host.
 func (l *Lab) Handler() http.Handler { return http.HandlerFunc(l.serve) }
 
-var scope = regexp.MustCompile(`Credential=[^/,]+/[0-9]{8}/([^/,]+)/([^/,]+)/aws4_request`)
+var scope = regexp.MustCompile(`Credential=([^/,]+)/[0-9]{8}/([^/,]+)/([^/,]+)/aws4_request`)
+
+// services are told by the versions of their APIs.
+var services = map[string]string{ec2Version: "ec2", stsVersion: "sts", iamVersion: "iam"}
 
 func (l *Lab) serve(w http.ResponseWriter, req *http.Request) {
 	id := l.requestID()
@@ -80,8 +89,8 @@ func (l *Lab) serve(w http.ResponseWriter, req *http.Request) {
 		l.said(query.Fail(w, id, err))
 		return
 	}
-	if c.form.Get("Version") == stsVersion {
-		l.serveSTS(w, c, id)
+	if c.service == "sts" || c.service == "iam" {
+		l.serveIdentity(w, c, id)
 		return
 	}
 	body, err := l.answer(c)
@@ -123,10 +132,17 @@ func (l *Lab) receive(w http.ResponseWriter, req *http.Request) (*call, error) {
 			return nil, query.Errorf("InvalidParameterValue", "The parameter %s was given more than once", name)
 		}
 	}
-	return &call{Lab: l, ctx: req.Context(), r: r, name: req.PostForm.Get("Action"), form: req.PostForm, at: l.now()}, nil
+	who, err := l.who(req)
+	if err != nil {
+		return nil, err
+	}
+	return &call{
+		Lab: l, ctx: req.Context(), r: r, who: who, service: services[req.PostForm.Get("Version")],
+		name: req.PostForm.Get("Action"), form: req.PostForm, at: l.now(),
+	}, nil
 }
 
-// regionOf reads the region from the scope of the signature, which is not verified.
+// regionOf reads the region from the scope of the signature, which is not verified. IAM has none.
 func (l *Lab) regionOf(req *http.Request) (*region, error) {
 	match := scope.FindStringSubmatch(req.Header.Get("Authorization"))
 	if match == nil {
@@ -135,11 +151,15 @@ func (l *Lab) regionOf(req *http.Request) (*region, error) {
 			Message: "The request has no Authorization header with a credential scope",
 		}
 	}
-	r := l.regions[match[1]]
+	name := match[2]
+	if match[3] == "iam" {
+		name = l.cfg.Regions[0].Name
+	}
+	r := l.regions[name]
 	if r == nil {
 		return nil, &query.Error{
 			Code: "AuthFailure", Status: http.StatusUnauthorized,
-			Message: fmt.Sprintf("Credential should be scoped to a valid region, not '%s'.", match[1]),
+			Message: fmt.Sprintf("Credential should be scoped to a valid region, not '%s'.", name),
 		}
 	}
 	return r, nil

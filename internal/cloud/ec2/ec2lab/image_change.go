@@ -41,9 +41,14 @@ func (c *call) deregisterImage(in *deregisterImage) (any, error) {
 				continue
 			}
 			r := result{s.id, "success"}
-			if c.usedBy(s) != "" {
+			removal := c.existing(c.r, s.id)
+			removal.Action = "ec2:DeleteSnapshot"
+			switch {
+			case c.usedBy(s) != "":
 				r.Code = "skipped"
-			} else {
+			case !c.may(removal):
+				r.Code = "missing-permissions"
+			default:
 				c.removeSnapshot(s)
 			}
 			results = append(results, r)

@@ -31,6 +31,9 @@ type Lab struct {
 	faults   []*Fault
 	images   map[string]int // how many AMIs of ours stand on an image of the host
 	sessions map[string]time.Time
+	roles    map[string]*role     // by name
+	assumed  map[string]principal // by access key
+	uses     map[Use]bool         // of roles' policies
 
 	walls   sync.Mutex // held while rules are computed and brought to the host: the last state wins
 	mutated bool       // guarded by mu: the host's rules are older than the state
@@ -45,6 +48,7 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	l := &Lab{
 		cfg: cfg, host: cfg.Host, began: cfg.Clock.Now(), gateway: cfg.CIDR.Addr().Next(),
 		regions: map[string]*region{}, images: map[string]int{}, sessions: map[string]time.Time{},
+		roles: map[string]*role{}, assumed: map[string]principal{}, uses: map[Use]bool{},
 	}
 	if l.host == nil {
 		host, err := machines.NewIncus(ctx, l.incus())

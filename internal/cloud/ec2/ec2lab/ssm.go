@@ -21,6 +21,7 @@ type param struct {
 	value, dataType string
 	version         int
 	changed         float64 // seconds, as SSM says times
+	tags            tagSet
 }
 
 var paramName = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
@@ -78,11 +79,23 @@ func (l *Lab) ssm(w http.ResponseWriter, req *http.Request, action string) (any,
 	if err != nil {
 		return nil, query.Errorf("ValidationException", "%v", err)
 	}
+	who, err := l.who(req)
+	if err != nil {
+		return nil, err
+	}
 	if err := l.scripted(action); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	touched := new(parameters)
+	if err := json.Unmarshal(body, touched); err != nil {
+		return nil, query.Errorf("ValidationException", "The lab does not understand the request: %v", err)
+	}
+	c := &call{Lab: l, ctx: req.Context(), r: r, who: who, service: "ssm", name: action}
+	if err := c.authorize(touched); err != nil {
+		return nil, err
+	}
 	switch action {
 	case "PutParameter":
 		in := new(putParameter)
@@ -193,12 +206,15 @@ func (l *Lab) putParameter(r *region, in *putParameter) (any, error) {
 	case in.Overwrite && len(in.Tags) > 0:
 		return nil, query.Errorf("ValidationException", "Invalid request: tags and overwrite can't be used together.")
 	}
-	p := &param{value: in.Value, dataType: in.DataType, version: 1, changed: float64(l.now().Unix())}
+	p := &param{value: in.Value, dataType: in.DataType, version: 1, changed: float64(l.now().Unix()), tags: tagSet{}}
+	for _, t := range in.Tags {
+		p.tags[t.Key] = t.Value
+	}
 	if p.dataType == "" {
 		p.dataType = "text"
 	}
 	if old != nil {
-		p.version = old.version + 1
+		p.version, p.tags = old.version+1, old.tags
 	}
 	if p.dataType == "text" {
 		r.params[in.Name] = p

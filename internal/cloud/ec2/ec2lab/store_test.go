@@ -171,6 +171,8 @@ func TestParameters(t *testing.T) {
 		if *me.Account != "123456789012" {
 			t.Errorf("I am %s", *me.Account)
 		}
+		_, err = b.lab.Role("imager", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}}`)
+		must(t, err)
 		role, err := who.AssumeRole(b.ctx(), &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::123456789012:role/imager"), RoleSessionName: aws.String("s")})
 		must(t, err)
 		if *role.Credentials.AccessKeyId == "" || role.Credentials.Expiration.Before(time.Now()) {

@@ -1,6 +1,7 @@
 package ec2lab
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -27,73 +28,89 @@ type credentials struct {
 	Expires time.Time `xml:"Expiration"`
 }
 
-// serveSTS tells who a caller is: always the one account's root, or whatever role it assumes. Its
-// answers look unlike EC2's.
-func (l *Lab) serveSTS(w http.ResponseWriter, c *call, id string) {
-	result, err := l.sts(c)
+// sessionActions are STS'.
+var sessionActions = map[string]action{
+	"GetCallerIdentity": on((*call).callerIdentity),
+	"AssumeRole":        on((*call).assumeRole),
+}
+
+// serveIdentity serves STS and IAM, whose answers look unlike EC2's.
+func (l *Lab) serveIdentity(w http.ResponseWriter, c *call, id string) {
+	result, err := l.identity(c)
 	if err != nil {
-		code, message := "InternalFailure", err.Error()
-		var refusal *query.Error
-		if errors.As(err, &refusal) {
-			code, message = refusal.Code, refusal.Message
-		}
-		l.stsAnswer(w, http.StatusBadRequest, "ErrorResponse", struct {
+		refusal := &query.Error{Code: "InternalFailure", Message: err.Error()}
+		errors.As(err, &refusal)
+		l.identityAnswer(w, cmp.Or(refusal.Status, http.StatusBadRequest), "ErrorResponse", struct {
 			Kind    string `xml:"Error>Type"`
 			Code    string `xml:"Error>Code"`
 			Message string `xml:"Error>Message"`
 			ID      string `xml:"RequestId"`
-		}{"Sender", code, message, id})
+		}{"Sender", refusal.Code, refusal.Message, id})
 		return
 	}
-	l.stsAnswer(w, http.StatusOK, c.name+"Response", struct {
+	l.identityAnswer(w, http.StatusOK, c.name+"Response", struct {
 		Result any
 		ID     string `xml:"ResponseMetadata>RequestId"`
 	}{result, id})
 }
 
-func (l *Lab) stsAnswer(w http.ResponseWriter, status int, name string, body any) {
+func (l *Lab) identityAnswer(w http.ResponseWriter, status int, name string, body any) {
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(status)
 	l.said(xml.NewEncoder(w).EncodeElement(body, xml.StartElement{Name: xml.Name{Local: name}}))
 }
 
-func (l *Lab) sts(c *call) (any, error) {
+func (l *Lab) identity(c *call) (any, error) {
 	if err := l.scripted(c.name); err != nil {
 		return nil, err
 	}
-	switch c.name {
-	case "GetCallerIdentity":
-		if err := query.Decode(c.form, new(struct{})); err != nil {
-			return nil, err
-		}
-		return struct {
-			XMLName xml.Name `xml:"GetCallerIdentityResult"`
-			Arn     string
-			UserID  string `xml:"UserId"`
-			Account string
-		}{Arn: l.root(), UserID: l.cfg.Account, Account: l.cfg.Account}, nil
-	case "AssumeRole":
-		in := new(assumeRole)
-		if err := query.Decode(c.form, in); err != nil {
-			return nil, err
-		}
-		_, role, ok := strings.Cut(in.RoleArn, ":role/")
-		if !ok {
-			return nil, query.Errorf("ValidationError", "%s is invalid", in.RoleArn)
-		}
-		if in.DurationSeconds == 0 {
-			in.DurationSeconds = 3600
-		}
-		key := l.fixedID("ASIA", in.RoleArn+in.RoleSessionName)
-		return struct {
-			XMLName     xml.Name `xml:"AssumeRoleResult"`
-			Arn         string   `xml:"AssumedRoleUser>Arn"`
-			ID          string   `xml:"AssumedRoleUser>AssumedRoleId"`
-			Credentials credentials
-		}{
-			Arn: fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", l.cfg.Account, role, in.RoleSessionName), ID: key + ":" + in.RoleSessionName,
-			Credentials: credentials{key, "secret of nothing", "token of nothing", l.now().Add(time.Duration(in.DurationSeconds) * time.Second)},
-		}, nil
+	known := sessionActions
+	if c.service == "iam" {
+		known = roleActions
 	}
-	return nil, query.Errorf("InvalidAction", "Could not find operation %s for version %s", c.name, stsVersion)
+	act := known[c.name]
+	if act == nil {
+		return nil, query.Errorf("InvalidAction", "Could not find operation %s for version %s", c.name, c.form.Get("Version"))
+	}
+	return l.held(c, act)
+}
+
+func (c *call) callerIdentity(*struct{}) (any, error) {
+	return struct {
+		XMLName xml.Name `xml:"GetCallerIdentityResult"`
+		Arn     string
+		UserID  string `xml:"UserId"`
+		Account string
+	}{Arn: c.who.arn, UserID: c.who.id, Account: c.cfg.Account}, nil
+}
+
+// assumeRole gives credentials of a role. One that does not exist is denied, as STS does it.
+func (c *call) assumeRole(in *assumeRole) (any, error) {
+	if !strings.Contains(in.RoleArn, ":role/") {
+		return nil, query.Errorf("ValidationError", "%s is invalid", in.RoleArn)
+	}
+	r := c.assumable(in.RoleArn)
+	if r == nil {
+		return nil, &query.Error{
+			Code: "AccessDenied", Status: http.StatusForbidden,
+			Message: fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.who.arn, in.RoleArn),
+		}
+	}
+	if in.DurationSeconds == 0 {
+		in.DurationSeconds = 3600
+	}
+	key := c.newID(temporary)
+	p := principal{
+		arn: fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", c.cfg.Account, r.name, in.RoleSessionName), id: r.id + ":" + in.RoleSessionName, role: r,
+	}
+	c.assumed[key] = p
+	return struct {
+		XMLName     xml.Name `xml:"AssumeRoleResult"`
+		Arn         string   `xml:"AssumedRoleUser>Arn"`
+		ID          string   `xml:"AssumedRoleUser>AssumedRoleId"`
+		Credentials credentials
+	}{
+		Arn: p.arn, ID: p.id,
+		Credentials: credentials{key, "secret of nothing", "token of nothing", c.now().Add(time.Duration(in.DurationSeconds) * time.Second)},
+	}, nil
 }
