@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,14 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/machines"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if code == 0 && !policyWasNeeded() {
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
 
 const (
 	region    = "eu-lab-1"
@@ -33,6 +41,8 @@ const (
 	seedPrint = "seed-fingerprint"
 	seedOwner = "136693071363"
 	baseName  = seedOwner + "/debian-12-*"
+
+	baseParameter = "/aws/service/debian/12/amd64"
 )
 
 // wire hands requests to the laboratory's handler and remembers them. In a bubble of its own time no
@@ -161,10 +171,16 @@ var start = cloud.Tags{Owner: "test", Run: "run-1", Environment: "env-1"}
 // newBench starts a laboratory, and a provider on it.
 func newBench(t *testing.T, lab ec2lab.Config, change func(*ec2.Config)) *bench {
 	t.Helper()
+	return newBenchOf(t, start.Owner, lab, change)
+}
+
+// newBenchOf starts one whose provider has the rights that docs/ec2.md gives to an owner.
+func newBenchOf(t *testing.T, owner string, lab ec2lab.Config, change func(*ec2.Config)) *bench {
+	t.Helper()
 	host := machines.NewMemory(seedPrint)
 	lab.Host = host
-	lab.Regions = []ec2lab.Region{{Name: region, Zones: []string{"a", "b", "c"}}, {Name: elsewhere, Zones: []string{"a"}}}
-	lab.Seeds = []ec2lab.Seed{{Name: "debian-12-amd64-1", Fingerprint: seedPrint, Owner: seedOwner}}
+	lab.Regions = []ec2lab.Region{{Name: region, Zones: []string{"a", "b", "c", "d"}}, {Name: elsewhere, Zones: []string{"a"}}}
+	lab.Seeds = []ec2lab.Seed{{Name: "debian-12-amd64-1", Fingerprint: seedPrint, Owner: seedOwner, Parameter: baseParameter}}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	lab.Log = log
 	l, err := ec2lab.New(t.Context(), lab)
@@ -184,16 +200,15 @@ func newBench(t *testing.T, lab ec2lab.Config, change func(*ec2.Config)) *bench 
 		Reach:       []netip.Prefix{netip.PrefixFrom(l.Gateway(), 32)},
 		Types:       []string{"t3.small", "m7i.large"}, Log: log,
 	}
-	_, err = l.Role("hallmark", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`)
-	must(t, err)
+	b.api = sdk.New(sdk.Options{
+		Region: region, BaseEndpoint: aws.String("http://lab.invalid"), HTTPClient: &http.Client{Transport: w}, Credentials: b.cfg.Credentials,
+	})
+	b.cfg.Role = b.granted("hallmark", owner, b.cfg)
 	if change != nil {
 		change(&b.cfg)
 	}
 	b.p, err = ec2.New(t.Context(), b.cfg)
 	must(t, err)
-	b.api = sdk.New(sdk.Options{
-		Region: region, BaseEndpoint: aws.String("http://lab.invalid"), HTTPClient: &http.Client{Transport: w}, Credentials: b.cfg.Credentials,
-	})
 	return b
 }
 

@@ -13,7 +13,7 @@ import (
 func TestContract(t *testing.T) {
 	const moment = 2 * time.Millisecond
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Fixture {
-		b := newBench(t, ec2lab.Config{Delays: ec2lab.Delays{
+		b := newBenchOf(t, "contract", ec2lab.Config{Delays: ec2lab.Delays{
 			Visible: moment, Launch: moment, Stop: moment, Image: moment, Copy: moment, Volume: moment, Validate: moment,
 		}}, func(c *ec2.Config) {
 			c.Poll = moment

@@ -135,7 +135,8 @@ func TestBases(t *testing.T) {
 		image := b.captured()
 		for name, want := range map[string]cloud.Code{
 			string(base.ID): "", baseName: "", seedOwner + "/debian-12-amd64-1": "",
-			"ssm:/no/such": cloud.CodeNotFound, "ami-0123456789abcdef0": cloud.CodeNotFound, string(image.ID): cloud.CodeNotFound,
+			"ssm:" + baseParameter: "", "ssm:/aws/service/no/such": cloud.CodeNotFound, "ssm:/elsewhere": cloud.CodeRefused, // what the policy does not let it read
+			"ami-0123456789abcdef0": cloud.CodeNotFound, string(image.ID): cloud.CodeNotFound,
 			"self/test-*": cloud.CodeNotFound, "test-web-1": cloud.CodeNotFound, "debian-12-*": cloud.CodeNotFound, "all/debian-*": cloud.CodeRefused,
 		} {
 			got, err := b.p.ResolveBase(ctx, cloud.BaseSpec{Name: name})
