@@ -74,8 +74,7 @@ func (p *Provider) places(ctx context.Context, call, channel string, id cloud.Im
 func (p *Provider) name(ctx context.Context, call, region, name, is, ami, owner string) error {
 	params := p.params[region]
 	if ami == "" {
-		_, err := params.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name})
-		return skipAbsent(err)
+		return p.deleteParameter(ctx, params, name)
 	}
 	in := &ssm.PutParameterInput{
 		Name: &name, Value: &ami, Type: types.ParameterTypeString, DataType: aws.String(imageType), Overwrite: aws.Bool(is != ""),
@@ -106,6 +105,14 @@ func (p *Provider) valueOf(ctx context.Context, params *ssm.Client, name string)
 	return aws.ToString(out.Parameter.Value), nil
 }
 
+func (p *Provider) deleteParameter(ctx context.Context, params *ssm.Client, name string) error {
+	_, err := params.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name})
+	return gone(ctx, err, func(ctx context.Context) ([]string, error) {
+		is, err := p.valueOf(ctx, params, name)
+		return slices.DeleteFunc([]string{is}, func(v string) bool { return v == "" }), err
+	})
+}
+
 // unname deletes a region's parameters that name an image.
 func (p *Provider) unname(ctx context.Context, region, ami string) error {
 	names, err := p.parameters(ctx, region, "")
@@ -116,7 +123,7 @@ func (p *Provider) unname(ctx context.Context, region, ami string) error {
 		if value != ami {
 			continue
 		}
-		if _, err := p.params[region].DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name}); skipAbsent(err) != nil {
+		if err := p.deleteParameter(ctx, p.params[region], name); err != nil {
 			return err
 		}
 	}

@@ -53,6 +53,18 @@ func skipAbsent(err error) error {
 	return err
 }
 
+// gone ends a removal. Where rights depend on tags, AWS denies a call on what is not there any more, for
+// that has none, instead of saying that it is not there: so whoever is denied looks again.
+func gone[T any](ctx context.Context, err error, look func(context.Context) ([]T, error)) error {
+	if !is(err, "UnauthorizedOperation", "AccessDeniedException") {
+		return skipAbsent(err)
+	}
+	if found, again := look(ctx); len(found) == 0 && skipAbsent(again) == nil {
+		return nil
+	}
+	return err
+}
+
 // noRoom are the codes of a lack of capacity in one zone: another zone or type may have room.
 var noRoom = []string{"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientCapacity", "UnfulfillableCapacity", "SpotMaxPriceTooLow"}
 

@@ -255,7 +255,9 @@ func protected(in *types.Image) bool {
 // deregister removes an image and its snapshots. Snapshots that other images share stay.
 func (p *Provider) deregister(ctx context.Context, api *ec2.Client, ami string) error {
 	_, err := api.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &ami, DeleteAssociatedSnapshots: aws.Bool(true)})
-	return skipAbsent(err)
+	return gone(ctx, err, func(ctx context.Context) ([]types.Image, error) {
+		return p.listImages(ctx, api, []string{"self"}, []types.Filter{has("image-id", ami)})
+	})
 }
 
 func (p *Provider) deleteSnapshot(ctx context.Context, api *ec2.Client, call, id string) error {
@@ -267,7 +269,9 @@ func (p *Provider) deleteSnapshot(ctx context.Context, api *ec2.Client, call, id
 		return err
 	}
 	_, err = api.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &id})
-	return skipAbsent(err)
+	return gone(ctx, err, func(ctx context.Context) ([]types.Snapshot, error) {
+		return p.listSnapshots(ctx, api, []types.Filter{has("snapshot-id", id)})
+	})
 }
 
 func (p *Provider) listSnapshots(ctx context.Context, api *ec2.Client, filters []types.Filter) ([]types.Snapshot, error) {

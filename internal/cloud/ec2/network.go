@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
@@ -157,7 +158,10 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 			if is(err, "DependencyViolation") { // interfaces are let go of a moment after they are gone
 				return false, nil
 			}
-			return err == nil, skipAbsent(err)
+			err = gone(ctx, err, func(ctx context.Context) ([]*group, error) {
+				return p.listGroups(ctx, []types.Filter{has("group-id", g.id)})
+			})
+			return err == nil, err
 		})
 		if err != nil {
 			return fail(call, err)

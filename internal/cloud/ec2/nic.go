@@ -125,5 +125,7 @@ func (p *Provider) oneNIC(ctx context.Context, subnet string, spec nicSpec, all 
 // deleteNIC removes an interface that no instance is on any more.
 func (p *Provider) deleteNIC(ctx context.Context, n *nic) error {
 	_, err := p.api.DeleteNetworkInterface(ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: &n.id})
-	return skipAbsent(err)
+	return gone(ctx, err, func(ctx context.Context) ([]*nic, error) {
+		return p.listNICs(ctx, []types.Filter{has("network-interface-id", n.id)})
+	})
 }

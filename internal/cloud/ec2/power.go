@@ -98,7 +98,10 @@ func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
 	if err == nil {
 		_, err = p.api.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{string(id)}, SkipOsShutdown: aws.Bool(true)})
 	}
-	if skipAbsent(err) != nil {
+	err = gone(ctx, err, func(ctx context.Context) ([]types.Instance, error) {
+		return p.instances(ctx, []types.Filter{has("instance-id", string(id)), living})
+	})
+	if err != nil {
 		return fail(call, err)
 	}
 	attached := []types.Filter{has("attachment.instance-id", string(id))}

@@ -172,5 +172,7 @@ func (p *Provider) DeleteVolume(ctx context.Context, id cloud.VolumeID) error {
 		return conflict(call, "%s has it", by)
 	}
 	_, err = p.api.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: v.VolumeId})
-	return skipAbsent(fail(call, err))
+	return fail(call, gone(ctx, err, func(ctx context.Context) ([]types.Volume, error) {
+		return p.listVolumes(ctx, []types.Filter{has("volume-id", string(id))})
+	}))
 }
