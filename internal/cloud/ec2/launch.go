@@ -177,8 +177,8 @@ func (p *Provider) vacant(ctx context.Context, call string, spec cloud.ServerSpe
 // generations bounds how often a token is used again whose instance is gone.
 const generations = 5
 
-// run asks for one instance of one type. EC2 gives the same instance for the same token, also when it
-// has ended since; then another generation of the token is used.
+// run asks for one instance of one type. EC2 gives the same instance for the same token, also when it is
+// just ending, and refuses the token once it has ended; then another generation of the token is used.
 func (p *Provider) run(ctx context.Context, r request, n *nic, kind types.InstanceType, root string) (*types.Instance, error) {
 	for generation := range generations {
 		in := r.input(n, kind, root, generation)
@@ -190,6 +190,9 @@ func (p *Provider) run(ctx context.Context, r request, n *nic, kind types.Instan
 			}
 			return err == nil, err
 		})
+		if is(err, "IdempotentInstanceTerminated") {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

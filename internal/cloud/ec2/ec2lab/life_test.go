@@ -143,6 +143,11 @@ func TestRunInstances(t *testing.T) {
 		}
 		_, err = b.api.DescribeInstances(b.ctx(), &ec2.DescribeInstancesInput{Filters: []types.Filter{{Name: aws.String("colour"), Values: []string{"red"}}}})
 		refused(t, err, "InvalidParameterValue")
+		_, err = b.api.TerminateInstances(b.ctx(), &ec2.TerminateInstancesInput{InstanceIds: []string{*first.InstanceId}})
+		must(t, err)
+		b.reaches(*first.InstanceId, types.InstanceStateNameTerminated)
+		_, err = b.tryRun(token)
+		refused(t, err, "IdempotentInstanceTerminated")
 	})
 }
 

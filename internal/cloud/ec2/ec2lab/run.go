@@ -109,8 +109,8 @@ func (c *call) runInstances(in *runInstances) (any, error) {
 		return nil, err
 	}
 	i := c.r.instances[id]
-	if i == nil {
-		return nil, query.Errorf("IdempotentParameterMismatch", "The instance of this client token is terminated and forgotten")
+	if i == nil || i.state == terminated {
+		return nil, query.Errorf("IdempotentInstanceTerminated", "The client token you have provided is associated with a terminated instance. Please use a different client token.")
 	}
 	return c.reservationView(i), nil
 }
