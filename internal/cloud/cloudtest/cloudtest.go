@@ -6,7 +6,9 @@ package cloudtest
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,6 +36,8 @@ type Fixture struct {
 	Dial func(ctx context.Context, address netip.AddrPort) error
 	// Rootfs is a small root file system for cloud.BaseImporter; it is never launched. Empty: not tested.
 	Rootfs string
+	// Cannot names chapters that this place cannot tell, each with the reason. They are reported as skipped.
+	Cannot map[string]string
 	// Family spells "any base whose name begins with this" as BaseSpec.Name. Nil: prefix + "*".
 	Family func(prefix string) string
 }
@@ -52,16 +56,14 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 	s := &story{Fixture: f, deadline: time.Now().Add(2 * time.Hour).UTC().Truncate(time.Second)}
 	t.Cleanup(func() { s.clear(t) })
 
-	for _, chapter := range []struct {
-		name string
-		tell func(*testing.T)
-	}{
+	chapters := []chapter{
 		{"resolve base", s.resolveBase},
 		{"import base", s.importBase},
 		{"network", s.networks},
 		{"volume", s.volumes},
 		{"launch", s.launch},
 		{"console", s.console},
+		{"screen", s.screen},
 		{"admin way", s.adminWay},
 		{"refusals while it runs", s.refusals},
 		{"reboot", s.reboot},
@@ -75,15 +77,42 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"cancelled context", s.cancelled},
 		{"owned", s.owned},
 		{"removal", s.removal},
-	} {
-		ok := t.Run(chapter.name, func(t *testing.T) {
+	}
+	if err := leavesOut(chapters, f.Cannot); err != nil {
+		t.Error(err)
+	}
+	for _, c := range chapters {
+		ok := t.Run(c.name, func(t *testing.T) {
 			if s.lost {
 				t.Skip("an earlier chapter failed")
 			}
-			chapter.tell(t)
+			if why := f.Cannot[c.name]; why != "" {
+				t.Skip("it cannot: " + why)
+			}
+			c.tell(t)
 		})
 		s.lost = s.lost || !ok
 	}
+}
+
+// chapter is a part of the contract.
+type chapter struct {
+	name string
+	tell func(*testing.T)
+}
+
+// leavesOut checks what a place says that it cannot: a chapter that is not there, or no reason, would
+// leave out more than anybody knows.
+func leavesOut(chapters []chapter, cannot map[string]string) error {
+	for name, why := range cannot {
+		if !slices.ContainsFunc(chapters, func(c chapter) bool { return c.name == name }) {
+			return fmt.Errorf("the contract has no chapter %q to leave out", name)
+		}
+		if why == "" {
+			return fmt.Errorf("the chapter %q is left out, and nobody says why", name)
+		}
+	}
+	return nil
 }
 
 // story is what the chapters hand on to each other.

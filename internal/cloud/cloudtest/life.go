@@ -70,9 +70,13 @@ func (s *story) console(t *testing.T) {
 	if s.Boots {
 		s.awaitConsole(t, "contract: volume holds ()")
 	}
+}
+
+// screen: a picture of what a person in front of the server would see.
+func (s *story) screen(t *testing.T) {
 	camera := cloud.CapabilitiesOf(s.Provider).Screenshotter
 	if camera == nil {
-		return
+		t.Skip("not a Screenshotter")
 	}
 	picture, err := camera.Screenshot(t.Context(), s.server.ID)
 	must(t, err, "take a picture of the screen")
