@@ -20,7 +20,7 @@ demo: host build ## one complete nightly run of the reference product (configs/a
 	configs/demo.sh
 
 .PHONY: test
-test: host build base vet ## all tests with the race detector, also those on real servers (25 minutes on 2 cores)
+test: host build base moto vet ## all tests with the race detector, also those on real servers (25 minutes on 2 cores)
 	go test -race -short -timeout 20m $(RACE)
 	go test -p 2 -timeout 50m $(LONG)
 	go test ./cmd/hallmark-probe # goss has a data race of its own, so one test is not for -race
@@ -56,6 +56,18 @@ build: go ## bin/hallmark and bin/hallmark-probe
 .PHONY: base
 base: host build ## a reference base in Incus, unless there is one that is fresh enough
 	bin/hallmark --state-dir .state/host --product-repository . base build
+
+.PHONY: moto
+moto: bin/moto/requirements.txt ## moto, the second opinion on EC2, in a Python environment of its own
+
+# Made aside and moved when it is whole. Debian's Python, for which the wheels were chosen; the list is
+# copied last, so the tests know what is installed.
+bin/moto/requirements.txt: internal/cloud/ec2/moto/requirements.txt | host
+	rm -rf bin/moto bin/moto.new
+	/usr/bin/python3 -m venv bin/moto.new
+	bin/moto.new/bin/pip install --quiet --only-binary :all: --require-hashes --requirement $<
+	cp $< bin/moto.new/
+	mv bin/moto.new bin/moto
 
 .PHONY: host
 host: ## make this machine a host: Incus, its storage pool, the package cache (Debian 12, root)

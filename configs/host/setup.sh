@@ -24,6 +24,7 @@ PACKAGES=(
 SERVER_PACKAGES=(
 	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2   # servers
 	mmdebstrap zstd                                           # the reference base
+	python3-venv                                              # tests: make moto
 	incus-base incus-client                                   # in backports only
 )
 
