@@ -58,16 +58,14 @@ base: host build ## a reference base in Incus, unless there is one that is fresh
 	bin/hallmark --state-dir .state/host --product-repository . base build
 
 .PHONY: moto
-moto: bin/moto/requirements.txt ## moto, the second opinion on EC2, in a Python environment of its own
+moto: bin/moto/requirements.txt ## moto, the second opinion on EC2, and AWS CLI, in a Python environment of their own
 
-# Made aside and moved when it is whole. Debian's Python, for which the wheels were chosen; the list is
-# copied last, so the tests know what is installed.
+# Debian's Python, for which the wheels were chosen. The list is copied last: it is there when all of it is.
 bin/moto/requirements.txt: internal/cloud/ec2/moto/requirements.txt | host
-	rm -rf bin/moto bin/moto.new
-	/usr/bin/python3 -m venv bin/moto.new
-	bin/moto.new/bin/pip install --quiet --only-binary :all: --require-hashes --requirement $<
-	cp $< bin/moto.new/
-	mv bin/moto.new bin/moto
+	rm -rf bin/moto
+	/usr/bin/python3 -m venv bin/moto
+	bin/moto/bin/pip install --quiet --only-binary :all: --require-hashes --requirement $<
+	cp $< $@
 
 .PHONY: host
 host: ## make this machine a host: Incus, its storage pool, the package cache (Debian 12, root)

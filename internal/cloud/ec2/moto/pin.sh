@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes requirements.txt: moto as a server, and everything that it needs, each in the one version that is
+# Writes requirements.txt: moto as a server and AWS CLI, and everything that they need, each in the one version that is
 # tried here, with the digests of its wheels for Debian 12 on both architectures. To go to another version
 # change it below and run this. What moto[server] would bring beside (CloudFormation, Lambda, and so on)
 # is left out: nobody asks for it.
 set -eu
 cd "$(dirname "$0")"
-want='moto==5.2.5 flask flask-cors pyyaml'
+want='moto==5.2.5 flask flask-cors pyyaml awscli==1.46.3'
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
