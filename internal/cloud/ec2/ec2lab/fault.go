@@ -24,7 +24,7 @@ const (
 	// These begin at once and know no Times.
 	Down        FaultKind = "down"        // For long, every request gets 503
 	HangUp      FaultKind = "hang-up"     // For long, every connection is closed without an answer
-	Spot        FaultKind = "spot"        // Instance is told to end, and terminated after For
+	Spot        FaultKind = "spot"        // Instance is told to end, and after For stopped or terminated, as its request says
 	Maintenance FaultKind = "maintenance" // Instance has an event Code ("": system-maintenance) scheduled in For
 	Impaired    FaultKind = "impaired"    // Instance's system status check fails, until a reboot or a stop
 )
@@ -52,7 +52,10 @@ type event struct {
 }
 
 // spotNotice is what the metadata service tells of an interruption.
-type spotNotice struct{ at time.Time }
+type spotNotice struct {
+	at     time.Time
+	action string // stop or terminate
+}
 
 // Script makes something go wrong, from now on or the next time that it can. An unknown instance is
 // an error; everything else is taken as it is.
@@ -86,12 +89,11 @@ func (l *Lab) Script(f Fault) error {
 	}
 	switch f.Kind {
 	case Spot:
-		i.notice = &spotNotice{now.Add(f.For)}
-		l.spawn(func(ctx context.Context) {
-			l.later(ctx, f.For, func() {
-				l.terminate(i, "Server.SpotInstanceTermination", &reason{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"}, true)
-			})
-		})
+		i.notice = &spotNotice{now.Add(f.For), "terminate"}
+		if q := i.request; q != nil && !q.over() {
+			i.notice.action = q.behavior
+		}
+		l.spawn(func(ctx context.Context) { l.later(ctx, f.For, func() { l.interrupt(i) }) })
 	case Maintenance:
 		e := event{ID: l.newID("instance-event-"), Code: f.Code, Description: f.Message, NotBefore: now.Add(f.For), NotAfter: now.Add(f.For + 2*time.Hour)}
 		if e.Code == "Server.InternalError" {

@@ -168,13 +168,15 @@ func (l *Lab) leaves(i *instance) map[string]string {
 	if i.key != nil {
 		all["meta-data/public-keys/0/openssh-key"] = i.key.public + "\n"
 	}
-	if i.spot != "" {
+	if i.request != nil {
 		all["meta-data/instance-life-cycle"] = "spot"
 	}
 	if i.notice != nil {
 		at := i.notice.at.Format(time.RFC3339)
-		all["meta-data/spot/instance-action"] = fmt.Sprintf(`{"action": "terminate", "time": "%s"}`, at)
-		all["meta-data/spot/termination-time"] = at
+		all["meta-data/spot/instance-action"] = fmt.Sprintf(`{"action": "%s", "time": "%s"}`, i.notice.action, at)
+		if i.notice.action == "terminate" {
+			all["meta-data/spot/termination-time"] = at
+		}
 	}
 	if i.options.tags == "enabled" {
 		for k, v := range r.tags[i.id] {

@@ -55,10 +55,8 @@ type instance struct {
 	userData    []byte
 	options     metadataOptions
 	profile     string
-	shutdown    string // stop or terminate: what powering itself off does
-	spot        string // the spot request's id; "": on demand
-	persistent  bool   // the request outlives it
-	validUntil  time.Time
+	shutdown    string       // stop or terminate: what powering itself off does
+	request     *spotRequest // that it came from; nil: on demand
 	notice      *spotNotice
 	keep        bool // DisableAPITermination
 	monitored   bool
@@ -111,6 +109,7 @@ func (c *call) chosen(ids []string) ([]*instance, error) {
 func (l *Lab) enter(i *instance, s state, transition string, why *reason) {
 	i.state, i.since, i.absent = s, l.cfg.Clock.Now(), 0
 	i.transition, i.reason = transition, why
+	l.follow(i)
 }
 
 // queue does work on an instance's machine in the background, after what was queued before. Work that

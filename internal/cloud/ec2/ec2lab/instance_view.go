@@ -77,8 +77,8 @@ func (c *call) instanceView(i *instance) instanceView {
 	if i.profile != "" {
 		v.Profile = &profileView{i.profile, c.fixedID("AIPA", i.profile)}
 	}
-	if i.spot != "" {
-		v.Lifecycle, v.Spot = "spot", i.spot
+	if i.request != nil {
+		v.Lifecycle, v.Spot = "spot", i.request.id
 	}
 	if n := i.nic; n != nil {
 		v.PrivateName, v.Zone, v.Subnet, v.VPC = c.r.dns(n.address), n.subnet.zone, n.subnet.id, c.r.vpc.id
@@ -155,13 +155,13 @@ func (c *call) visible(ids []string, filters []filter, p pages) ([]*instance, st
 func (c *call) instanceAttributes(i *instance) attributes {
 	a := attributes{
 		"instance-id": attr(i.id), "instance-state-name": attr(stateNames[i.state]), "reservation-id": attr(i.reservation),
-		"client-token": attr(i.token), "owner-id": attr(c.cfg.Account), "spot-instance-request-id": attr(i.spot), "instance-lifecycle": nil,
+		"client-token": attr(i.token), "owner-id": attr(c.cfg.Account), "spot-instance-request-id": nil, "instance-lifecycle": nil,
 		"image-id": nil, "instance-type": nil, "key-name": nil, "availability-zone": nil, "subnet-id": nil, "vpc-id": nil,
 		"private-ip-address": nil, "private-dns-name": nil, "instance.group-id": nil, "network-interface.network-interface-id": nil,
 		"network-interface.addresses.private-ip-address": nil,
 	}
-	if i.spot != "" {
-		a["instance-lifecycle"] = attr("spot")
+	if i.request != nil {
+		a["instance-lifecycle"], a["spot-instance-request-id"] = attr("spot"), attr(i.request.id)
 	}
 	if i.image != nil {
 		a["image-id"], a["instance-type"] = attr(i.image.id), attr(i.kind.name)

@@ -53,6 +53,9 @@ func (c *call) startInstances(in *startInstances) (any, error) {
 		if i.state != stopped && i.state != running && i.state != pending {
 			return nil, wrongState(i, "started")
 		}
+		if q := i.request; i.state == stopped && q != nil && q.state != spotDisabled {
+			return nil, query.Errorf(wrongSpot, "You can't start the Spot Instance '%s' because the associated Spot Instance request is not in an appropriate state to support start.", i.id)
+		}
 		if i.state == stopped {
 			if err := c.capacity(i.kind.name, i.nic.subnet.zone); err != nil {
 				return nil, err
@@ -106,7 +109,9 @@ func (c *call) stopInstances(in *stopInstances) (any, error) {
 		if i.state != running && i.state != stopping && i.state != stopped {
 			return nil, wrongState(i, "stopped")
 		}
-		if i.spot != "" && !i.persistent {
+		if q := i.request; q != nil && q.persistent && q.over() {
+			return nil, query.Errorf(wrongSpot, "You can't stop the Spot Instance '%s' because the associated Spot Instance request is not in an appropriate state to support stop.", i.id)
+		} else if q != nil && !q.persistent {
 			return nil, query.Errorf("UnsupportedOperation", "You can't stop the Spot Instance '%s' because it is associated with a one-time Spot Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.", i.id)
 		}
 	}

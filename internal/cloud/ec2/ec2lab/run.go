@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/machines"
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/query"
@@ -74,12 +73,7 @@ type runInstances struct {
 	}
 	InstanceMarketOptions *struct {
 		MarketType  string
-		SpotOptions *struct {
-			MaxPrice                     string
-			SpotInstanceType             string
-			InstanceInterruptionBehavior string
-			ValidUntil                   string
-		}
+		SpotOptions *spotOptions
 	}
 	Placement          *struct{ AvailabilityZone string }
 	IamInstanceProfile *struct{ Arn, Name string }
@@ -104,7 +98,7 @@ func (c *call) runInstances(in *runInstances) (any, error) {
 	if in.MinCount != 1 || in.MaxCount != 1 {
 		return nil, query.Errorf("UnsupportedOperation", "The lab launches one instance at a time: MinCount and MaxCount must be 1")
 	}
-	id, err := c.once(in.ClientToken, func() (string, error) { return c.launch(in) })
+	id, err := c.once(in.ClientToken, func() (string, error) { return c.launch(in, nil) })
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +109,9 @@ func (c *call) runInstances(in *runInstances) (any, error) {
 	return c.reservationView(i), nil
 }
 
-// launch checks everything, then makes an instance that is pending.
-func (c *call) launch(in *runInstances) (string, error) {
+// launch checks everything, then makes an instance that is pending; for a spot request that was made
+// before, if one is given.
+func (c *call) launch(in *runInstances, request *spotRequest) (string, error) {
 	img, err := c.launchable(in.ImageID)
 	if err != nil {
 		return "", err
@@ -137,8 +132,13 @@ func (c *call) launch(in *runInstances) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := joined(i.takeUserData(in.UserData), i.takeOptions(in), i.takeMarket(c, in)); err != nil {
+	if err := joined(i.takeUserData(in.UserData), i.takeOptions(in)); err != nil {
 		return "", err
+	}
+	if request == nil {
+		if request, err = c.market(in); err != nil {
+			return "", err
+		}
 	}
 	disks, err := c.disks(img, in.BlockDeviceMapping)
 	if err != nil {
@@ -159,8 +159,11 @@ func (c *call) launch(in *runInstances) (string, error) {
 	i.identity, i.reservation, i.nic = c.identify("i-"), c.newID("r-"), n
 	i.visible = c.cfg.Clock.Now().Add(c.hidden())
 	n.attachment = &nicAttachment{id: c.newID("eni-attach-"), instance: i, at: c.at, deletes: deletes}
-	if i.spot != "" {
-		c.requested(i, tags["spot-instances-request"])
+	if request != nil {
+		i.request, request.instance = request, i
+		if request.id == "" {
+			c.ask(request, tags["spot-instances-request"])
+		}
 	}
 	c.enter(i, pending, "", nil)
 	c.r.instances[i.id] = i
@@ -267,35 +270,6 @@ func (i *instance) takeOptions(in *runInstances) (err error) {
 	}
 	i.options.hops = max(1, o.HTTPPutResponseHopLimit)
 	return joined(errs[:]...)
-}
-
-func (i *instance) takeMarket(c *call, in *runInstances) error {
-	m := in.InstanceMarketOptions
-	if m == nil {
-		return nil
-	}
-	if _, err := oneOf("MarketType", m.MarketType, "spot"); err != nil {
-		return err
-	}
-	if s := m.SpotOptions; s != nil {
-		kind, one := oneOf("SpotInstanceType", s.SpotInstanceType, "one-time", "persistent")
-		_, ends := oneOf("InstanceInterruptionBehavior", s.InstanceInterruptionBehavior, "terminate", "stop")
-		if err := joined(one, ends); err != nil {
-			return err
-		}
-		i.persistent = kind == "persistent"
-		if s.ValidUntil != "" {
-			var err error
-			if i.validUntil, err = time.Parse(time.RFC3339, s.ValidUntil); err != nil {
-				return query.Errorf("InvalidParameterValue", "Value (%s) for parameter validUntil is invalid", s.ValidUntil)
-			}
-		}
-		if !i.persistent && (s.ValidUntil != "" || s.InstanceInterruptionBehavior == "stop") {
-			return query.Errorf("InvalidParameterCombination", "A one-time Spot request of RunInstances takes neither validUntil nor an interruption behavior of stop")
-		}
-	}
-	i.spot = "wanted"
-	return nil
 }
 
 // address is where an instance is on the network; zero if it is gone.

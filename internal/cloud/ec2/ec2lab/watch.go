@@ -55,7 +55,7 @@ func (l *Lab) anyRunning() bool {
 // poweredOff is what the API makes of a shutdown from within. Called with mu held.
 func (l *Lab) poweredOff(i *instance) {
 	why := &reason{"Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"}
-	if i.shutdown == "terminate" {
+	if i.shutdown == "terminate" || i.request != nil && !i.request.persistent {
 		l.terminate(i, "", why, false)
 		return
 	}
