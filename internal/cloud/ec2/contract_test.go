@@ -11,6 +11,12 @@ import (
 )
 
 func TestContract(t *testing.T) {
+	for name, spot := range map[string]bool{"on demand": false, "spot": true} {
+		t.Run(name, func(t *testing.T) { contract(t, func(c *ec2.Config) { c.Spot = spot }) })
+	}
+}
+
+func contract(t *testing.T, change func(*ec2.Config)) {
 	const moment = 2 * time.Millisecond
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Fixture {
 		b := newBenchOf(t, "contract", ec2lab.Config{Delays: ec2lab.Delays{
@@ -18,6 +24,7 @@ func TestContract(t *testing.T) {
 		}}, func(c *ec2.Config) {
 			c.Poll = moment
 			c.Publish = []ec2.Offer{{Channels: []string{"contract-b"}, Regions: []string{elsewhere}}}
+			change(c)
 		})
 		base := b.base()
 		return cloudtest.Fixture{

@@ -107,17 +107,19 @@ func TestKilledAnywhere(t *testing.T) {
 		most   = 60
 		moving = 18 // of the changes up to and after the launch that has to move
 	)
-	for n := 1; n <= most && !t.Failed(); n++ {
-		done := false
-		t.Run(fmt.Sprintf("after change %d", n), func(t *testing.T) {
-			inOneBubble(t, encrypted, func(b *bench) { done = b.survives(n, false) })
-		})
-		if done {
-			t.Logf("%d changes", n-1)
-			break
-		}
-		if n == most {
-			t.Errorf("there are more than %d changes", most)
+	for name, change := range map[string]func(*ec2.Config){"on demand": encrypted, "spot": encryptedSpot} {
+		for n := 1; n <= most && !t.Failed(); n++ {
+			done := false
+			t.Run(fmt.Sprintf("after change %d, %s", n, name), func(t *testing.T) {
+				inOneBubble(t, change, func(b *bench) { done = b.survives(n, false) })
+			})
+			if done {
+				t.Logf("%d changes, %s", n-1, name)
+				break
+			}
+			if n == most {
+				t.Errorf("there are more than %d changes", most)
+			}
 		}
 	}
 	for n := 1; n <= moving && !t.Failed(); n++ {
@@ -134,6 +136,8 @@ func encrypted(c *ec2.Config) {
 		DeprecateAfter: 90 * 24 * time.Hour,
 	}}
 }
+
+func encryptedSpot(c *ec2.Config) { encrypted(c); onSpot(c) }
 
 // survives reports whether there were fewer changes than n.
 func (b *bench) survives(n int, full bool) bool {
@@ -174,6 +178,10 @@ func (b *bench) empty() {
 	b.Helper()
 	time.Sleep(time.Minute) // the bubble's
 	for _, region := range []string{region, elsewhere} {
+		requests, err := b.api.DescribeSpotInstanceRequests(b.Context(), &sdk.DescribeSpotInstanceRequestsInput{Filters: []types.Filter{{
+			Name: aws.String("state"), Values: []string{"open", "active", "disabled"},
+		}}}, in(region))
+		must(b, err)
 		instances, err := b.api.DescribeInstances(b.Context(), &sdk.DescribeInstancesInput{Filters: []types.Filter{{
 			Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped", "shutting-down"},
 		}}}, in(region))
@@ -189,9 +197,9 @@ func (b *bench) empty() {
 		snapshots, err := b.api.DescribeSnapshots(b.Context(), &sdk.DescribeSnapshotsInput{OwnerIds: []string{"self"}}, in(region))
 		must(b, err)
 		if got := []int{
-			len(instances.Reservations), len(volumes.Volumes), len(nics.NetworkInterfaces), len(groups.SecurityGroups) - 1, len(images.Images), len(snapshots.Snapshots),
+			len(requests.SpotInstanceRequests) + len(instances.Reservations), len(volumes.Volumes), len(nics.NetworkInterfaces), len(groups.SecurityGroups) - 1, len(images.Images), len(snapshots.Snapshots),
 		}; got[0]+got[1]+got[2]+got[3]+got[4]+got[5] != 0 {
-			b.Errorf("left in %s: instances, volumes, interfaces, groups, images, snapshots: %v", region, got)
+			b.Errorf("left in %s: instances and spot requests, volumes, interfaces, groups, images, snapshots: %v", region, got)
 		}
 	}
 }

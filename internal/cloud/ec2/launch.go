@@ -38,6 +38,11 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
+	if in == nil && p.cfg.Spot {
+		if err := p.endOthers(ctx, call, spec); err != nil {
+			return cloud.Server{}, fail(call, err)
+		}
+	}
 	n := nics[spec.Name]
 	volumes, err := p.volumesOf(ctx, call, spec, n, in)
 	if err == nil && in == nil {

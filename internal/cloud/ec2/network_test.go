@@ -269,32 +269,6 @@ func TestNoDeadlineNoEnd(t *testing.T) {
 	}
 }
 
-func TestSpot(t *testing.T) {
-	inBubble(t, func(c *ec2.Config) { c.Spot = true }, func(b *bench) {
-		spec := b.spec(b.network("web-1"), "web-1")
-		spec.Tags.Deadline = time.Now().Add(time.Hour + time.Millisecond)
-		s, err := b.p.Launch(b.Context(), spec)
-		must(b, err)
-		form := b.wire.all("ec2:RunInstances")[0].form
-		for key, want := range map[string]string{
-			"MarketType": "spot", "SpotOptions.SpotInstanceType": "persistent", "SpotOptions.InstanceInterruptionBehavior": "stop",
-			"SpotOptions.ValidUntil": spec.Tags.Deadline.UTC().Format(time.RFC3339),
-		} {
-			if got := form.Get("InstanceMarketOptions." + key); got != want {
-				b.Errorf("%s is %q, want %q", key, got, want)
-			}
-		}
-		if form.Has("InstanceInitiatedShutdownBehavior") {
-			b.Error("a persistent request would launch what ended itself again")
-		}
-		must(b, b.p.Destroy(b.Context(), s.ID))
-		cancelled := b.wire.all("ec2:CancelSpotInstanceRequests")
-		if len(cancelled) != 1 || !strings.HasPrefix(cancelled[0].form.Get("SpotInstanceRequestId.1"), "sir-") {
-			b.Errorf("cancelled: %v", cancelled)
-		}
-	})
-}
-
 func TestConsoleAndScreen(t *testing.T) {
 	inBubble(t, nil, func(b *bench) {
 		s, err := b.p.Launch(b.Context(), b.spec(b.network("web-1"), "web-1"))

@@ -59,14 +59,9 @@ func resource(kind cloud.ResourceKind, id, name string, t tags) cloud.Resource {
 	return cloud.Resource{Kind: kind, ID: id, Name: name, Tags: t.cloud()}
 }
 
-// requestID begins the identifier of a spot request.
-const requestID = "sir-"
-
-// ownedServers lists instances, and the spot requests that would launch one: a request whose instance is
-// there goes with it.
+// ownedServers lists instances, and the spot requests that have none of ours.
 func (p *Provider) ownedServers(ctx context.Context, owner string) ([]cloud.Resource, error) {
-	// Requests first: the instance of one that is fulfilled meanwhile is seen.
-	requests, err := p.listRequests(ctx, append(where(tagOwner, owner), has("state", "open", "active", "disabled")))
+	requests, err := p.spotRequests(ctx, where(tagOwner, owner)) // first: what is launched meanwhile is seen
 	if err != nil {
 		return nil, err
 	}
@@ -75,32 +70,16 @@ func (p *Provider) ownedServers(ctx context.Context, owner string) ([]cloud.Reso
 		return nil, err
 	}
 	var owned []cloud.Resource
-	served := map[string]bool{}
 	for _, in := range list {
 		t := read(in.Tags)
-		served[aws.ToString(in.SpotInstanceRequestId)] = true
 		owned = append(owned, resource(cloud.KindServer, *in.InstanceId, t[tagServer], t))
 	}
-	for _, r := range requests {
-		if id := aws.ToString(r.SpotInstanceRequestId); !served[id] {
-			t := read(r.Tags)
-			owned = append(owned, resource(cloud.KindServer, id, t[tagServer], t))
-		}
+	requests, err = p.without(ctx, requests, list)
+	for _, q := range requests {
+		t := read(q.Tags)
+		owned = append(owned, resource(cloud.KindServer, *q.SpotInstanceRequestId, t[tagServer], t))
 	}
-	return owned, nil
-}
-
-func (p *Provider) listRequests(ctx context.Context, filters []types.Filter) ([]types.SpotInstanceRequest, error) {
-	pages := ec2.NewDescribeSpotInstanceRequestsPaginator(p.api, &ec2.DescribeSpotInstanceRequestsInput{Filters: filters})
-	var list []types.SpotInstanceRequest
-	for pages.HasMorePages() {
-		out, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, out.SpotInstanceRequests...)
-	}
-	return list, nil
+	return owned, err
 }
 
 func (p *Provider) ownedVolumes(ctx context.Context, owner string) ([]cloud.Resource, error) {
@@ -202,9 +181,6 @@ func (p *Provider) Delete(ctx context.Context, r cloud.Resource) error {
 	}
 	switch r.Kind {
 	case cloud.KindServer:
-		if strings.HasPrefix(r.ID, requestID) {
-			return fail(call, p.deleteRequest(ctx, call, r.ID))
-		}
 		return p.Destroy(ctx, cloud.ServerID(r.ID))
 	case cloud.KindVolume:
 		return p.DeleteVolume(ctx, cloud.VolumeID(r.ID))
@@ -218,17 +194,6 @@ func (p *Provider) Delete(ctx context.Context, r cloud.Resource) error {
 		return fail(call, p.deleteKey(ctx, call, r.ID))
 	}
 	return refuse(call, "unknown kind")
-}
-
-func (p *Provider) deleteRequest(ctx context.Context, call, id string) error {
-	list, err := p.listRequests(ctx, []types.Filter{has("spot-instance-request-id", id)})
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	if err := ours(call, read(list[0].Tags), ""); err != nil {
-		return err
-	}
-	return p.cancelRequest(ctx, id)
 }
 
 func (p *Provider) deleteKey(ctx context.Context, call, id string) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2"
+	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab"
 )
 
 const publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl a@example.org"
@@ -53,6 +54,7 @@ func (b *bench) leftovers(where, owner string) {
 			must(b, err)
 		}
 	}
+	b.script(ec2lab.Fault{Kind: ec2lab.NoSpot, Times: -1})
 	_, err = b.api.TerminateInstances(b.Context(), &sdk.TerminateInstancesInput{InstanceIds: []string{string(ids["bench"])}}, in(where))
 	must(b, err)
 	_, err = b.api.ImportKeyPair(b.Context(), &sdk.ImportKeyPairInput{

@@ -85,38 +85,45 @@ func (p *Provider) settled(ctx context.Context, id cloud.ServerID, leaves ...typ
 // volumes are free again.
 func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
 	call := "destroy " + string(id)
+	if isRequest(id) {
+		return fail(call, p.endRequest(ctx, call, string(id)))
+	}
 	in, err := p.find(ctx, id)
 	if in == nil {
 		return skipAbsent(fail(call, err))
 	}
+	if skipAbsent(err) != nil {
+		return fail(call, err)
+	}
 	if request := aws.ToString(in.SpotInstanceRequestId); request != "" {
-		// First: it would launch another one.
-		if err := p.cancelRequest(ctx, request); err != nil {
+		// First: it would launch another one, and may have if this one has ended by itself.
+		last, err := p.cancelRequest(ctx, request)
+		if err == nil && last != "" && last != string(id) {
+			err = p.terminate(ctx, last)
+		}
+		if err != nil {
 			return fail(call, err)
 		}
 	}
-	if err == nil {
-		_, err = p.api.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{string(id)}, SkipOsShutdown: aws.Bool(true)})
-	}
+	return fail(call, p.terminate(ctx, string(id)))
+}
+
+// terminate ends an instance, if it has not ended, and waits until nothing is attached to it any more.
+func (p *Provider) terminate(ctx context.Context, id string) error {
+	_, err := p.api.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}, SkipOsShutdown: aws.Bool(true)})
 	err = gone(ctx, err, func(ctx context.Context) ([]types.Instance, error) {
-		return p.instances(ctx, []types.Filter{has("instance-id", string(id)), living})
+		return p.instances(ctx, []types.Filter{has("instance-id", id), living})
 	})
 	if err != nil {
-		return fail(call, err)
+		return err
 	}
-	attached := []types.Filter{has("attachment.instance-id", string(id))}
-	return fail(call, p.until(ctx, "nothing is attached to "+string(id), stateIn, func(ctx context.Context) (bool, error) {
+	attached := []types.Filter{has("attachment.instance-id", id)}
+	return p.until(ctx, "nothing is attached to "+id, stateIn, func(ctx context.Context) (bool, error) {
 		nics, err := p.listNICs(ctx, attached)
 		if err != nil || len(nics) > 0 {
 			return false, err
 		}
 		volumes, err := p.listVolumes(ctx, attached)
 		return len(volumes) == 0, err
-	}))
-}
-
-// cancelRequest makes a spot request launch nothing any more.
-func (p *Provider) cancelRequest(ctx context.Context, id string) error {
-	_, err := p.api.CancelSpotInstanceRequests(ctx, &ec2.CancelSpotInstanceRequestsInput{SpotInstanceRequestIds: []string{id}})
-	return skipAbsent(err)
+	})
 }

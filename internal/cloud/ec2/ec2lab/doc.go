@@ -39,6 +39,9 @@
 //     group that lets in this address lets in whoever works on the host, as from an operator's VPN.
 //   - There is no internet gateway: a rule that allows all egress reaches the host's own addresses and
 //     other machines, and nothing beyond. DNS knows machines of the lab only.
+//   - Spot capacity runs out and comes back by script and by the clock only. What a persistent request
+//     launches again has no tags, because a request's launch specification has none; whether EC2 remembers
+//     those of RunInstances it does not say.
 //   - A dry run checks the parameters' form and the caller's rights.
 //   - Of IAM there are roles with inline policies and nothing else: no users, groups, boundaries, session
 //     policies and managed policies. Who may assume a role is not checked, and a session does not end.

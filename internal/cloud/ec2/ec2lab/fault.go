@@ -19,6 +19,7 @@ const (
 	LaunchFails FaultKind = "launch-fails" // launches go from pending to terminated, with Code and Message as the reason
 	ImageFails  FaultKind = "image-fails"  // CreateImage and CopyImage of Name ("": any) end as failed, with Code and Message
 	ImageSlow   FaultKind = "image-slow"   // they stay pending for For longer
+	NoSpot      FaultKind = "no-spot"      // spot requests that wait find no capacity
 	Hidden      FaultKind = "hidden"       // new instances cannot be found for For, instead of Delays.Visible
 
 	// These begin at once and know no Times.

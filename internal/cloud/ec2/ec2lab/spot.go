@@ -119,7 +119,13 @@ func (l *Lab) become(q *spotRequest, s spotState, status string) {
 // follow brings a request after the state of its instance. Called with mu held.
 func (l *Lab) follow(i *instance) {
 	q := i.request
-	if q == nil || q.over() || q.instance != i {
+	if q == nil || q.instance != i {
+		return
+	}
+	if q.over() {
+		if i.state == terminated {
+			q.status, q.changed = "instance-terminated-by-user", l.now()
+		}
 		return
 	}
 	interrupted := i.reason != nil && i.reason.Code == interruption
@@ -149,6 +155,11 @@ func (l *Lab) fulfil(ctx context.Context, q *spotRequest) {
 		open := false
 		l.locked(func() {
 			if q.state != spotOpen {
+				return
+			}
+			if l.strike(func(f *Fault) bool { return f.Kind == NoSpot }) != nil {
+				l.become(q, spotOpen, "capacity-not-available")
+				open = true
 				return
 			}
 			c := &call{Lab: l, ctx: ctx, r: q.region, name: "RunInstances", at: l.now()}
