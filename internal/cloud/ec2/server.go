@@ -48,8 +48,13 @@ func (p *Provider) Servers(ctx context.Context, filter cloud.Filter) ([]cloud.Se
 func (p *Provider) server(in *types.Instance) cloud.Server {
 	t := read(in.Tags)
 	address, _ := netip.ParseAddr(aws.ToString(in.PrivateIpAddress)) // zero of one that is going
+	state := stateOf(in.State.Name)
+	if down := in.State.Name == types.InstanceStateNameStopping || in.State.Name == types.InstanceStateNameStopped; down && in.StateReason != nil &&
+		strings.HasPrefix(aws.ToString(in.StateReason.Code), "Server.") { // by EC2 itself: an interruption, a host that is retired
+		state = cloud.Broken
+	}
 	return cloud.Server{
-		ID: cloud.ServerID(aws.ToString(in.InstanceId)), Name: t[tagServer], State: stateOf(in.State.Name), Address: address,
+		ID: cloud.ServerID(aws.ToString(in.InstanceId)), Name: t[tagServer], State: state, Address: address,
 		Image: cloud.ImageID(aws.ToString(in.ImageId)), Tags: t.cloud(),
 		Type: string(in.InstanceType), Launched: aws.ToTime(in.LaunchTime),
 	}

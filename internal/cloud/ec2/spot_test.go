@@ -189,12 +189,12 @@ func (b *bench) spotOff() error {
 	return b.end(b.Context(), p)
 }
 
-// An interruption is seen as a server that is down: whoever works on it reports a lost server.
+// An interruption is EC2's doing: the server is broken, not one that has stopped by itself.
 func TestSpotInterruption(t *testing.T) {
 	inBubble(t, onSpot, func(b *bench) {
 		s := b.spot("web-1")
 		b.script(ec2lab.Fault{Kind: ec2lab.Spot, Instance: string(s.ID), For: 2 * time.Minute})
-		b.await(s.ID, cloud.Stopped)
+		b.await(s.ID, cloud.Broken)
 		code(b, b.p.Reboot(b.Context(), s.ID), cloud.CodeRefused)
 		err := b.p.Start(b.Context(), s.ID)
 		code(b, err, cloud.CodeRefused)

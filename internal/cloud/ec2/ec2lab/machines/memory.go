@@ -2,10 +2,14 @@ package machines
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
 	"sync"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // Memory is a Host that runs nothing. A test may look at what it was told, and make a machine power
@@ -149,10 +153,16 @@ func (m *Memory) Running(context.Context) (map[string]bool, error) {
 	return running, nil
 }
 
-// Console implements Host: it tells how often the machine was booted.
+// Console implements Host: it tells how often the machine was booted, and a host key as cloud-init does.
 func (m *Memory) Console(_ context.Context, id string) (text []byte, err error) {
+	seed := sha256.Sum256([]byte(id))
+	key, err := ssh.NewPublicKey(ed25519.NewKeyFromSeed(seed[:]).Public())
+	if err != nil {
+		return nil, err
+	}
 	err = m.with(id, func(r *remembered) error {
 		text = fmt.Appendf(nil, "boot %d of %s, which is only remembered\n", r.boots, id)
+		text = fmt.Appendf(text, "-----BEGIN SSH HOST KEY KEYS-----\n%s-----END SSH HOST KEY KEYS-----\n", ssh.MarshalAuthorizedKey(key))
 		return nil
 	})
 	return text, err
