@@ -245,3 +245,22 @@ func TestNothingOfOthers(t *testing.T) {
 		time.Sleep(time.Minute) // the bubble's
 	})
 }
+
+// What a process that died has ordered to end is waited for, as what this one has.
+func TestRemovalWaitsForWhatIsEnding(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		n := b.network("db-1")
+		spec := b.spec(n, "db-1")
+		v, err := b.p.CreateVolume(b.Context(), cloud.VolumeSpec{Name: "db-1-data", Network: n.ID, SizeMiB: 64, Tags: start})
+		must(b, err)
+		spec.Volumes = []cloud.VolumeID{v.ID}
+		s, err := b.p.Launch(b.Context(), spec)
+		must(b, err)
+		code(b, b.p.DeleteVolume(b.Context(), v.ID), cloud.CodeConflict)
+		code(b, b.p.DeleteNetwork(b.Context(), n.ID), cloud.CodeRefused)
+		_, err = b.api.TerminateInstances(b.Context(), &sdk.TerminateInstancesInput{InstanceIds: []string{string(s.ID)}})
+		must(b, err)
+		must(b, b.p.DeleteVolume(b.Context(), v.ID))
+		must(b, b.p.DeleteNetwork(b.Context(), n.ID))
+	})
+}

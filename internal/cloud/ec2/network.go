@@ -122,7 +122,7 @@ func sameGroups(a, b []string) bool {
 }
 
 // DeleteNetwork refuses (CodeRefused) while a server is on one of its interfaces, and then takes
-// nothing away. What a crash leaves behind still carries the tags.
+// nothing away. One that is just ending, ordered to by a process that died, is waited for. What a crash leaves behind still carries the tags.
 func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error {
 	call := "delete network " + string(id)
 	if id == "" {
@@ -136,7 +136,14 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 		if err := ours(call, n.tags, ""); err != nil {
 			return err
 		}
-		if n.instance != "" {
+		if n.instance == "" {
+			continue
+		}
+		ends, err := p.ending(ctx, n.instance, false)
+		if err != nil {
+			return fail(call, err)
+		}
+		if !ends {
 			return refuse(call, "%s is on the interface of %s", n.instance, n.server)
 		}
 	}

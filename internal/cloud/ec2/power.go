@@ -117,13 +117,28 @@ func (p *Provider) terminate(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	_, err = p.ending(ctx, id, true)
+	return err
+}
+
+// ending waits until an instance that is ending has let go of all that outlives it; false if it does not
+// end. One that cannot be seen may be ending or just begun: it is looked at each time unless it is known to end.
+func (p *Provider) ending(ctx context.Context, id string, known bool) (ends bool, err error) {
 	attached := []types.Filter{has("attachment.instance-id", id)}
-	return p.until(ctx, "nothing is attached to "+id, stateIn, func(ctx context.Context) (bool, error) {
+	err = p.until(ctx, "nothing is attached to "+id, stateIn, func(ctx context.Context) (bool, error) {
+		if !known {
+			there, err := p.instances(ctx, []types.Filter{has("instance-id", id), living})
+			if err != nil || len(there) > 0 {
+				return true, err
+			}
+		}
 		nics, err := p.listNICs(ctx, attached)
 		if err != nil || len(nics) > 0 {
 			return false, err
 		}
 		volumes, err := p.listVolumes(ctx, attached)
-		return len(volumes) == 0, err
+		ends = err == nil && len(volumes) == 0
+		return ends, err
 	})
+	return ends, err
 }

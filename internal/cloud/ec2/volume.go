@@ -161,7 +161,7 @@ func (p *Provider) free(ctx context.Context, id cloud.VolumeID) error {
 	})
 }
 
-// DeleteVolume refuses (CodeConflict) while a server has the volume.
+// DeleteVolume refuses (CodeConflict) while a server has the volume; one that is just ending is waited for.
 func (p *Provider) DeleteVolume(ctx context.Context, id cloud.VolumeID) error {
 	call := "delete volume " + string(id)
 	v, err := p.findVolume(ctx, id)
@@ -169,7 +169,13 @@ func (p *Provider) DeleteVolume(ctx context.Context, id cloud.VolumeID) error {
 		return skipAbsent(fail(call, err))
 	}
 	if by := attachedTo(v); by != "" {
-		return conflict(call, "%s has it", by)
+		ends, err := p.ending(ctx, string(by), false)
+		if err != nil {
+			return fail(call, err)
+		}
+		if !ends {
+			return conflict(call, "%s has it", by)
+		}
 	}
 	_, err = p.api.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: v.VolumeId})
 	return fail(call, gone(ctx, err, func(ctx context.Context) ([]types.Volume, error) {
