@@ -108,10 +108,6 @@ func classify(err error) cloud.Code {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return cloud.CodeDown
 	}
-	var spent ratelimit.QuotaExceededError
-	if errors.As(err, &spent) || errors.Is(err, errPaced) { // the SDK has slowed down as far as it goes
-		return cloud.CodeThrottled
-	}
 	var said smithy.APIError
 	if errors.As(err, &said) {
 		code := said.ErrorCode()
@@ -127,6 +123,10 @@ func classify(err error) cloud.Code {
 		case strings.HasPrefix(code, "Server."), code == "InternalError", code == "InternalFailure", code == "ServiceUnavailable", code == "Unavailable", code == "InternalServerError":
 			return cloud.CodeDown
 		}
+	}
+	var spent ratelimit.QuotaExceededError
+	if errors.As(err, &spent) || errors.Is(err, errPaced) { // the SDK has slowed down as far as it goes
+		return cloud.CodeThrottled
 	}
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() >= http.StatusInternalServerError {

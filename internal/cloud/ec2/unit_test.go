@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -43,6 +44,13 @@ func TestCodes(t *testing.T) {
 	}
 	if err := fail("try", saidBy("RunInstances", "SomethingNew", http.StatusBadGateway)); cloud.CodeOf(err) != cloud.CodeDown {
 		t.Errorf("status 502: %v", err)
+	}
+	spent := &smithy.OperationError{ServiceID: "EC2", OperationName: "RunInstances", Err: ratelimit.QuotaExceededError{Available: 1, Requested: 5}}
+	if err := fail("try", spent); cloud.CodeOf(err) != cloud.CodeThrottled {
+		t.Errorf("the SDK tries no more: %v", err)
+	}
+	if err := fail("try", fmt.Errorf("%w, %w", spent, saidBy("RunInstances", "Unavailable", http.StatusServiceUnavailable))); cloud.CodeOf(err) != cloud.CodeDown {
+		t.Errorf("it is down, and the SDK tries no more: %v", err)
 	}
 	hungUp := &smithy.OperationError{ServiceID: "EC2", OperationName: "RunInstances", Err: errors.New("connection reset by peer")}
 	if err := fail("try", hungUp); cloud.CodeOf(err) != cloud.CodeDown || verdict.CauseOf(err) != verdict.CloudDown {
