@@ -2,8 +2,8 @@
 
 GOLANGCI_LINT_VERSION := v2.15.0
 
-# Packages with tests that -short leaves out, most of them on real servers; the longest first.
-LONG := ./cmd/hallmark ./imager ./internal/environment ./internal/cloud/incus ./internal/base \
+# Packages with tests that -short or -race leave out, most of them on real servers; the longest first.
+LONG := ./cmd/hallmark ./imager ./internal/pipeline ./internal/environment ./internal/cloud/incus ./internal/base \
 	./internal/cloud/ec2 ./internal/cloud/ec2/... ./internal/remote
 
 # The command line's scripts go through whole nights. SQLite, which is C made into Go, makes them some

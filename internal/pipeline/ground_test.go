@@ -67,18 +67,19 @@ func (h hurried) Sleep(ctx context.Context, d time.Duration) error {
 // ground is what outlives the daemon: a simulated cloud with servers that have an inside, the
 // product's repository, the state directory.
 type ground struct {
-	t       *testing.T
-	dir     string
-	clock   hurried
-	now     func() time.Time // the daemon's; nil: the clock's
-	cfg     config.Config
-	sim     *sim.Cloud
-	world   *environmenttest.World
-	answers *environmenttest.Answers
-	cloud   cloud.Provider // the World's, with faults around it
-	base    cloud.Image
-	outage  *limit.Outage // how launches wait for the provider; nil: they do not
-	ensure  func()        // as part of making sure of the base; nil: nothing
+	t        *testing.T
+	dir      string
+	clock    hurried
+	now      func() time.Time // the daemon's; nil: the clock's
+	cfg      config.Config
+	sim      *sim.Cloud
+	world    *environmenttest.World
+	answers  *environmenttest.Answers
+	cloud    cloud.Provider // the World's, with faults around it
+	base     cloud.Image
+	timeouts environment.Timeouts
+	outage   *limit.Outage // how launches wait for the provider; nil: they do not
+	ensure   func()        // as part of making sure of the base; nil: nothing
 
 	mu    sync.Mutex
 	hook  func(context.Context, *daemon, cloud.Call) // before every call to the cloud
@@ -88,11 +89,9 @@ type ground struct {
 // newGround makes one with branches main and release/1.0.
 func newGround(t *testing.T, script ...fault.Fault) *ground {
 	t.Helper()
-	g := &ground{t: t, dir: t.TempDir(), clock: hurried{time.Now().Truncate(time.Second)}, answers: &environmenttest.Answers{}}
+	g := emptyGround(t)
 	g.sim = sim.New(sim.Options{Clock: g.clock})
-	g.world = environmenttest.New(g.sim, g.clock, 0)
-	g.world.Shell = g.answers.Shell
-	g.cloud = fault.Inject(giving{g.world.Provider(), g}.provider(), script, g.clock)
+	g.over(g.sim, script...)
 	var err error
 	g.base, err = g.sim.AddBase(t.Context(), cloud.ImageSpec{
 		Name: "debian-12", Tags: cloud.Tags{Owner: owner}, Properties: map[string]string{cloud.PropertyRecipe: "r1"},
@@ -100,6 +99,20 @@ func newGround(t *testing.T, script ...fault.Fault) *ground {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return g
+}
+
+// over puts servers with an inside into a cloud.
+func (g *ground) over(p cloud.Provider, script ...fault.Fault) {
+	g.world = environmenttest.New(p, g.clock, 0)
+	g.world.Shell = g.answers.Shell
+	g.cloud = fault.Inject(giving{g.world.Provider(), g}.provider(), script, g.clock)
+}
+
+// emptyGround has everything but a cloud.
+func emptyGround(t *testing.T) *ground {
+	t.Helper()
+	g := &ground{t: t, dir: t.TempDir(), clock: hurried{time.Now().Truncate(time.Second)}, answers: &environmenttest.Answers{}}
 	g.cfg.Default()
 	g.cfg.Owner, g.cfg.StateDir, g.cfg.Provider.Kind = owner, filepath.Join(g.dir, "state"), "sim"
 	g.cfg.Product.Repository = filepath.Join(g.dir, "product")
@@ -245,7 +258,7 @@ func (g *ground) daemon() *daemon {
 	check(err)
 	d.parts = pipeline.Parts{
 		Config: g.cfg, Ledger: book, Cloud: slots.Provider(), Slots: slots, Product: repository, Journal: journal, Log: log, Now: now,
-		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir},
+		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir, Timeouts: g.timeouts},
 		Verifier: verifier.Verifier{
 			Probe: filepath.Join(g.dir, "probe"), Timeout: time.Minute, Now: g.clock.Now,
 			Outside: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Host: g.world.Host(),

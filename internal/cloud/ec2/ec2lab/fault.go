@@ -30,6 +30,11 @@ const (
 	Impaired    FaultKind = "impaired"    // Instance's system status check fails, until a reboot or a stop
 )
 
+// FaultKinds is the whole list.
+func FaultKinds() []FaultKind {
+	return []FaultKind{Throttle, Refuse, Capacity, LaunchFails, ImageFails, ImageSlow, Hidden, Down, HangUp, Spot, Maintenance, Impaired}
+}
+
 // Fault is one thing that goes wrong.
 type Fault struct {
 	Kind     FaultKind

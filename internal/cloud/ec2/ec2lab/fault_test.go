@@ -1,6 +1,9 @@
 package ec2lab_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"testing"
 	"time"
 
@@ -176,4 +179,21 @@ func TestHidden(t *testing.T) {
 		_, err = b.api.DescribeInstances(b.ctx(), in)
 		must(t, err)
 	})
+}
+
+func TestFaultKindsAreAll(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "fault.go", nil, 0)
+	must(t, err)
+	declared := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok {
+			if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "FaultKind" {
+				declared += len(spec.Names)
+			}
+		}
+		return true
+	})
+	if listed := len(ec2lab.FaultKinds()); declared == 0 || listed != declared {
+		t.Errorf("%d kinds are listed, %d declared", listed, declared)
+	}
 }
