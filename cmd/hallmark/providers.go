@@ -93,7 +93,7 @@ func onEC2(ctx context.Context, cfg config.Config, log *slog.Logger) (place, err
 	e := cfg.Provider.EC2
 	p, err := ec2.New(ctx, ec2.Config{
 		Region: e.Region, Regions: e.Regions, Role: e.Role, Endpoint: e.Endpoint, Subnets: e.Subnets, Reach: e.Reach, Types: e.Types,
-		Spot: e.Spot, Cache: e.Cache, KMSKey: e.KMSKey, Parameters: e.Parameters, Publish: offers(e.Publish), Log: log,
+		Spot: e.Spot, Calls: e.Calls, Cache: e.Cache, KMSKey: e.KMSKey, Parameters: e.Parameters, Publish: offers(e.Publish), Log: log,
 	})
 	if err != nil {
 		return place{}, usage("provider.ec2: %w", err)

@@ -60,6 +60,7 @@ type EC2 struct {
 	Reach      []netip.Prefix `key:"reach"`      // from where bastions may be reached
 	Types      []string       `key:"types"`      // of instances, in the order in which they are tried
 	Spot       bool           `key:"spot"`       // launch on spare capacity
+	Calls      int            `key:"calls"`      // requests a second, at most; 0: as many as EC2 takes
 	Cache      netip.AddrPort `key:"cache"`      // package cache or proxy as servers reach it
 	KMSKey     string         `key:"kms-key"`    // encrypts volumes, "" for the account's default key
 	Regions    []string       `key:"regions"`    // where images are published beside Region

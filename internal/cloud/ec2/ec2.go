@@ -53,12 +53,17 @@ type Config struct {
 	Reach   []netip.Prefix // from where bastions, and servers that images are made on, may be reached
 	Types   []string       // of instances, in the order in which they are tried
 	Spot    bool           // launch on spare capacity
+	Calls   int            // requests a second, at most; 0: as many as EC2 takes
 	Cache   netip.AddrPort // the package cache or proxy as servers reach it; zero: none
 	KMSKey  string         // encrypts volumes; "": the account's default key
 
 	BaseOwner  string // whose bases are meant where a name has no owner; "": this account's
 	Parameters string // SSM path under which channels point to images; "": /hallmark
 	Publish    []Offer
+
+	// Waited is told for how long a request waited for its turn, because of Calls or because EC2
+	// throttles; nil: nobody is.
+	Waited func(time.Duration)
 
 	Poll   time.Duration // between two looks, at first; 0: 1 s
 	Health time.Duration // how old the last look at status checks may be; 0: 30 s
@@ -78,6 +83,7 @@ type Provider struct {
 	sizes   []size // of Config.Types, in their order
 	roots   roots
 	ills    ills
+	holding gather // what still has something attached
 }
 
 // New checks the credentials, the subnets and the types, and says plainly what is wrong with them.
@@ -103,6 +109,7 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 		p.params[region] = ssm.NewFromConfig(sdk, func(o *ssm.Options) { o.Region = region })
 	}
 	p.api = p.regions[cfg.Region]
+	p.holding.ask = p.attached
 	if p.vpc, p.zones, err = p.findZones(ctx); err != nil {
 		return nil, err
 	}
@@ -124,6 +131,8 @@ func (c *Config) complete() error {
 		return refuse(call, "no instance types are given")
 	case len(c.Reach) == 0:
 		return refuse(call, "nobody could reach a bastion: give the address ranges that Hallmark's host works from")
+	case c.Calls < 0:
+		return refuse(call, "%d requests a second: give a number above zero, or none", c.Calls)
 	case slices.ContainsFunc(c.Reach, func(p netip.Prefix) bool { return !p.IsValid() }):
 		return refuse(call, "an address range that may reach bastions is invalid")
 	}

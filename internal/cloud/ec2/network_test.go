@@ -285,42 +285,6 @@ func TestConsoleAndScreen(t *testing.T) {
 	})
 }
 
-// An environment of eight servers, of which two have a volume, from nothing to all running and away again.
-func TestCallsOfAnEnvironment(t *testing.T) {
-	inBubble(t, nil, func(b *bench) {
-		b.wire.forget()
-		names := []string{"bastion", "web-1", "web-2", "web-3", "app-1", "app-2", "db-1", "db-2"}
-		n := b.network(names...)
-		base := b.base().ID
-		var launched []cloud.ServerID
-		for _, name := range names {
-			spec := cloud.ServerSpec{Name: name, Network: n.ID, Image: base, Address: n.Addresses[name], Token: name, Tags: start}
-			if strings.HasPrefix(name, "db") {
-				v, err := b.p.CreateVolume(b.Context(), cloud.VolumeSpec{Name: name + "-data", Network: n.ID, SizeMiB: 64, Tags: start})
-				must(b, err)
-				spec.Volumes = []cloud.VolumeID{v.ID}
-			}
-			s, err := b.p.Launch(b.Context(), spec)
-			must(b, err)
-			launched = append(launched, s.ID)
-		}
-		must(b, b.p.AllowAdmin(b.Context(), n.ID, []netip.Addr{n.Addresses["bastion"]}))
-		up := b.wire.tally()
-		b.wire.forget()
-		for _, id := range launched {
-			b.await(id, cloud.Running)
-		}
-		waiting := b.wire.tally()
-		b.wire.forget()
-		b.clear()
-		down := b.wire.tally()
-		b.Logf("up %v, waiting %v, down %v", up, waiting, down)
-		if up["all"] > 110 {
-			b.Errorf("%d calls to bring it up: %v", up["all"], up)
-		}
-	})
-}
-
 func TestPages(t *testing.T) {
 	inBubble(t, nil, func(b *bench) {
 		var names []string

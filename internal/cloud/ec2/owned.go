@@ -52,6 +52,7 @@ func (p *Provider) at(region string) *Provider {
 	}
 	there := &Provider{cfg: p.cfg, api: p.regions[region], regions: p.regions, params: p.params, account: p.account}
 	there.cfg.Region = region
+	there.holding.ask = there.attached
 	return there
 }
 

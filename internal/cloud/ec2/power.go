@@ -124,7 +124,6 @@ func (p *Provider) terminate(ctx context.Context, id string) error {
 // ending waits until an instance that is ending has let go of all that outlives it; false if it does not
 // end. One that cannot be seen may be ending or just begun: it is looked at each time unless it is known to end.
 func (p *Provider) ending(ctx context.Context, id string, known bool) (ends bool, err error) {
-	attached := []types.Filter{has("attachment.instance-id", id)}
 	err = p.until(ctx, "nothing is attached to "+id, stateIn, func(ctx context.Context) (bool, error) {
 		if !known {
 			there, err := p.instances(ctx, []types.Filter{has("instance-id", id), living})
@@ -132,12 +131,8 @@ func (p *Provider) ending(ctx context.Context, id string, known bool) (ends bool
 				return true, err
 			}
 		}
-		nics, err := p.listNICs(ctx, attached)
-		if err != nil || len(nics) > 0 {
-			return false, err
-		}
-		volumes, err := p.listVolumes(ctx, attached)
-		ends = err == nil && len(volumes) == 0
+		holds, err := p.holding.holds(ctx, p.cfg.Clock, p.cfg.Poll/4, id)
+		ends = err == nil && !holds
 		return ends, err
 	})
 	return ends, err

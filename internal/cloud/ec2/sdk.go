@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -29,9 +30,13 @@ const silence = time.Minute
 // sdk loads the SDK's configuration: its default chain of credentials unless some are given, and the
 // role on top of them.
 func (c *Config) sdk(ctx context.Context) (aws.Config, error) {
+	pace := &turns{clock: c.Clock, waited: c.Waited}
+	if c.Calls > 0 {
+		pace.every = time.Second / time.Duration(c.Calls)
+	}
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(c.Region),
-		config.WithRetryer(func() aws.Retryer { return retryer(c.Clock) }),
+		config.WithRetryer(func() aws.Retryer { return retryer(c.Clock, pace) }),
 		config.WithAppID("hallmark"),
 		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
 			c.Log.Debug("the AWS SDK says", "text", fmt.Sprintf(format, args...))
@@ -76,10 +81,47 @@ const (
 type paced struct {
 	*retry.AdaptiveMode
 	clock clock.Clock
+	turns *turns
+}
+
+// turns are those of all requests of a provider, one after another.
+type turns struct {
+	clock  clock.Clock
+	every  time.Duration // 0: everybody's turn is now
+	waited func(time.Duration)
+
+	mu   sync.Mutex
+	next time.Time
+}
+
+// wait waits for a turn. What was not used in the last second may be used at once.
+func (t *turns) wait(ctx context.Context) error {
+	if t.every == 0 {
+		return ctx.Err()
+	}
+	t.mu.Lock()
+	now := t.clock.Now()
+	if saved := now.Add(t.every - time.Second); t.next.Before(saved) {
+		t.next = saved
+	}
+	turn := t.next
+	t.next = turn.Add(t.every)
+	t.mu.Unlock()
+	if !turn.After(now) {
+		return ctx.Err()
+	}
+	return t.clock.Sleep(ctx, turn.Sub(now))
 }
 
 // GetAttemptToken waits for the turn of a request.
 func (p paced) GetAttemptToken(ctx context.Context) (func(error) error, error) {
+	if p.turns.waited != nil {
+		began := p.clock.Now()
+		defer func() { p.turns.waited(p.clock.Now().Sub(began)) }()
+	}
+	if err := p.turns.wait(ctx); err != nil {
+		return nil, err
+	}
 	for deadline := p.clock.Now().Add(turnIn); ; {
 		release, err := p.AdaptiveMode.GetAttemptToken(ctx)
 		if err == nil {
@@ -96,8 +138,8 @@ func (p paced) GetAttemptToken(ctx context.Context) (func(error) error, error) {
 
 // retryer leaves a lack of capacity alone, although that comes with status 500: another type or zone is
 // tried at once instead.
-func retryer(c clock.Clock) aws.Retryer {
-	return paced{clock: c, AdaptiveMode: retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+func retryer(c clock.Clock, turns *turns) aws.Retryer {
+	return paced{clock: c, turns: turns, AdaptiveMode: retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 		o.FailOnNoAttemptTokens = true
 		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts

@@ -32,7 +32,7 @@ const (
 
 // FaultKinds is the whole list.
 func FaultKinds() []FaultKind {
-	return []FaultKind{Throttle, Refuse, Capacity, LaunchFails, ImageFails, ImageSlow, Hidden, Down, HangUp, Spot, Maintenance, Impaired}
+	return []FaultKind{Throttle, Refuse, Capacity, LaunchFails, ImageFails, ImageSlow, NoSpot, Hidden, Down, HangUp, Spot, Maintenance, Impaired}
 }
 
 // Fault is one thing that goes wrong.

@@ -33,9 +33,11 @@ func sift[T any, P resource[T]](c *call, filters []filter, list []P, of func(P) 
 			return nil, query.Errorf("InvalidParameterValue", "The filter '%s' has no value", f.Name)
 		}
 	}
+	byTag := slices.DeleteFunc(slices.Clone(filters), func(f filter) bool { _, ok := known[f.Name]; return ok })
 	kept := list[:0:0]
 	for _, it := range list {
-		if passes(filters, of(it), c.r.tags[it.who().id]) {
+		tags := c.r.tags[it.who().id]
+		if passes(byTag, nil, tags) && passes(filters, of(it), tags) { // tags first: they leave little to look at
 			kept = append(kept, it)
 		}
 	}

@@ -84,12 +84,22 @@ func (c *call) instanceView(i *instance) instanceView {
 		v.PrivateName, v.Zone, v.Subnet, v.VPC = c.r.dns(n.address), n.subnet.zone, n.subnet.id, c.r.vpc.id
 		v.Address, v.Groups, v.Interfaces = n.address.String(), c.r.members(n.groups), []nicView{c.nicView(n)}
 	}
-	for _, vol := range sorted(c.r.volumes) {
-		if a := vol.attachment; a != nil && a.instance == i {
-			v.Disks = append(v.Disks, diskView{a.device, vol.id, a.state, a.at, a.deletes})
-		}
+	for _, vol := range c.r.attachedTo(i) {
+		a := vol.attachment
+		v.Disks = append(v.Disks, diskView{a.device, vol.id, a.state, a.at, a.deletes})
 	}
 	return v
+}
+
+// attachedTo gives the volumes of an instance in the order of their making.
+func (r *region) attachedTo(i *instance) []*volume {
+	some := map[string]*volume{}
+	for id, v := range r.volumes {
+		if v.attachment != nil && v.attachment.instance == i {
+			some[id] = v
+		}
+	}
+	return sorted(some)
 }
 
 // sorted gives all in the order of their making.
