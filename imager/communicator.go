@@ -186,7 +186,7 @@ func unpack(r io.Reader, dir string) error {
 	in := tar.NewReader(r)
 	for {
 		header, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			_, err = io.Copy(io.Discard, r) // tar pads its end
 			return err
 		} else if err != nil {

@@ -32,7 +32,6 @@ type world struct {
 	clock   *clock.Manual
 	base    cloud.Image
 	journal FileJournal
-	archive string
 
 	mu      sync.Mutex
 	benches map[string]*benchState

@@ -40,7 +40,7 @@ func realSite(ctx context.Context, dir, name, role string, log *slog.Logger) (Sp
 	fail := func(err error) (Spec, Deps, func(), error) { return Spec{}, Deps{}, nil, err }
 	provider, err := incus.New(ctx, incus.Config{CacheAddress: netip.MustParseAddr("10.90.0.1"), Log: log})
 	if err != nil {
-		return fail(fmt.Errorf("Incus is not set up: run `make host`: %w", err)) //nolint:staticcheck // a name
+		return fail(fmt.Errorf("Incus is not set up: run `make host`: %w", err))
 	}
 	base, err := provider.ResolveBase(ctx, cloud.BaseSpec{Name: os.Getenv("HALLMARK_TEST_BASE")})
 	if err != nil {

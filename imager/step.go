@@ -58,7 +58,7 @@ var errDone = errors.New("done")
 
 // Run does the work, times it, and looks at the server if it went wrong.
 func (s step) Run(ctx context.Context, bag multistep.StateBag) multistep.StepAction {
-	b := bag.Get(stateKey).(*build)
+	b := bag.Get(stateKey).(*build) //nolint:errcheck // nothing else is ever put there
 	if s.open && b.sealed {
 		return multistep.ActionContinue
 	}
@@ -86,7 +86,7 @@ func (s step) Cleanup(bag multistep.StateBag) {
 	if s.undo == nil {
 		return
 	}
-	b := bag.Get(stateKey).(*build)
+	b := bag.Get(stateKey).(*build) //nolint:errcheck // nothing else is ever put there
 	ctx, cancel := b.tidyUp()
 	defer cancel()
 	start := b.deps.Clock.Now()

@@ -145,7 +145,7 @@ func (c *cli) rollback() *cobra.Command {
 				return err
 			}
 			previous, err := l.PreviousSet(cmd.Context(), args[0])
-			l.Close()
+			_ = l.Close()
 			if errors.Is(err, ledger.ErrNotFound) {
 				return usage("channel %s has no earlier image set to go back to; `hallmark channels --moves %s` shows what it held", args[0], args[0])
 			}

@@ -250,7 +250,7 @@ func (c *cli) runsRetry() *cobra.Command {
 				return err
 			}
 			old, err := l.Run(cmd.Context(), args[0])
-			l.Close()
+			_ = l.Close()
 			if err != nil {
 				return unknownRun(args[0], err)
 			}

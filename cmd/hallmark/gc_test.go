@@ -41,7 +41,7 @@ func TestGCInAllRegions(t *testing.T) {
 		Seeds: []ec2lab.Seed{{Name: "debian-12-1", Fingerprint: print, Owner: vendor}},
 	})
 	check(err)
-	defer lab.Close(ctx) //nolint:errcheck // nothing runs on it
+	defer lab.Close(ctx)
 	server := httptest.NewServer(lab.Handler())
 	defer server.Close()
 

@@ -64,7 +64,7 @@ func (b Builder) build(ctx context.Context, r Recipe, out io.Writer) (_ Built, e
 	if err != nil {
 		return Built{}, fmt.Errorf("build a reference base: %w", err)
 	}
-	defer status.Close() //nolint:errcheck // only read
+	defer status.Close()
 	if built.Packages, err = parseStatus(status); err != nil {
 		return Built{}, err
 	}

@@ -57,7 +57,7 @@ func (b Builder) Ensure(ctx context.Context, p cloud.Provider, spec Spec, out io
 	if err != nil {
 		return cloud.Image{}, err
 	}
-	defer os.Remove(built.Path) //nolint:errcheck // the next build removes it, too
+	defer os.Remove(built.Path)
 	image, err := Import(ctx, importer, built, spec.Tags)
 	if err != nil {
 		return cloud.Image{}, err

@@ -12,10 +12,14 @@ import (
 
 // Identifiers are given by a provider and opaque to everybody else.
 type (
-	ServerID  string
+	// ServerID names a server, also when it is gone.
+	ServerID string
+	// NetworkID names a network.
 	NetworkID string
-	VolumeID  string
-	ImageID   string
+	// VolumeID names a volume.
+	VolumeID string
+	// ImageID names an image; of a copy elsewhere it begins with the place ("us-east-1/ami-…").
+	ImageID string
 )
 
 // Provider is a place where servers run: an Incus host or cluster, an EC2 region.

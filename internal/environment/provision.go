@@ -106,7 +106,7 @@ func (e *Environment) sendCode(ctx context.Context, session remote.Session, serv
 	if err != nil {
 		return fmt.Errorf("code of %s: %w", code.Commit, err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	target := tarball(code.Commit)
 	if err := session.Put(ctx, target, f, 0o600, true); err != nil {
 		return err

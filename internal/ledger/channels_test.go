@@ -42,8 +42,10 @@ func TestCheckMove(t *testing.T) {
 		must(t, err)
 		return !done
 	}
-	if !may(promote("a"), 0) || !may(promote("a"), 0) {
-		t.Error("the first promotion is done before it is made")
+	for range 2 { // to look changes nothing
+		if !may(promote("a"), 0) {
+			t.Error("the first promotion is done before it is made")
+		}
 	}
 	get[Channel](t)(l.MoveChannel(ctx, promote("a"), 0))
 	if may(promote("a"), 0) {

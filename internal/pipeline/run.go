@@ -217,7 +217,7 @@ func (e *Engine) verifyAll(ctx dbos.Context, run ledger.Run, plan runPlan, neigh
 // judge is the gate and what follows from it.
 func (e *Engine) judge(ctx dbos.Context, run ledger.Run, plan runPlan, set ledger.ImageSet) (conclusion, error) {
 	var judged gateOutput
-	if err := e.stage(ctx, run.ID, "gate", func(note func(string)) (err error) {
+	if err := e.stage(ctx, run.ID, "gate", func(func(string)) (err error) {
 		judged, err = step(ctx, e, run.ID, "gate", func(ctx context.Context) (gateOutput, error) { return e.gate(ctx, run, plan, set) })
 		if err == nil && judged.Decision.Verdict != verdict.Passed {
 			return &judgedError{judged.Decision.Verdict, judged.Decision.Summary()}

@@ -83,10 +83,10 @@ func (f *file) product() *Product {
 		p.Topology = append(p.Topology, group)
 	}
 	for _, s := range f.Secrets {
-		p.Secrets = append(p.Secrets, Secret{Name: s.Name, Length: s.Length})
+		p.Secrets = append(p.Secrets, Secret(s))
 	}
 	for _, l := range f.Logs {
-		p.Logs = append(p.Logs, LogRule{Match: l.Match, Reason: l.Reason, Role: l.Role})
+		p.Logs = append(p.Logs, LogRule(l))
 	}
 	return p
 }

@@ -124,7 +124,7 @@ func decodeProcedure(data []byte, p *Product) (Procedure, error) {
 		procedure.Steps = append(procedure.Steps, p.complete(step))
 	}
 	for _, t := range f.Tasks {
-		procedure.Tasks = append(procedure.Tasks, Task{Name: t.Name, Role: t.Role, Once: t.Once, Command: t.Command, Timeout: t.Timeout})
+		procedure.Tasks = append(procedure.Tasks, Task(t))
 	}
 	return procedure, nil
 }

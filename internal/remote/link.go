@@ -96,11 +96,11 @@ func (l *link) keepAlive(every, patience time.Duration) {
 			return
 		case <-tick.C:
 		}
-		hangUp := time.AfterFunc(patience, func() { l.client.Close() })
+		hangUp := time.AfterFunc(patience, func() { _ = l.client.Close() })
 		_, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil)
 		hangUp.Stop()
 		if err != nil {
-			l.client.Close()
+			_ = l.client.Close()
 			return
 		}
 	}

@@ -177,7 +177,7 @@ func login(ctx context.Context, conn net.Conn, a account, o Options) (*ssh.Clien
 	}
 	client := ssh.NewClient(c, channels, requests)
 	if a.factor != nil && !t.answered {
-		client.Close()
+		_ = client.Close()
 		return nil, &loginError{at: stageNoFactor, err: errors.New("let in by the key alone: no second factor was asked for")}
 	}
 	return client, nil

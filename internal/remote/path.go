@@ -131,7 +131,7 @@ func (p *Path) connect(ctx context.Context) (*link, error) {
 		p.mu.Unlock()
 
 		if old != nil {
-			old.Close()
+			_ = old.Close()
 		}
 		l, err := p.dial(dialling)
 		cancel()
@@ -151,7 +151,7 @@ func (p *Path) land(f *flight, l *link, err error, gaveUp bool) {
 	p.mu.Unlock()
 	if closed {
 		if err == nil {
-			l.Close()
+			_ = l.Close()
 		}
 		l, err, gaveUp = nil, p.closedError(), false
 	}

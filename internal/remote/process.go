@@ -70,7 +70,7 @@ func openProcess(l *link, line string, out *output, release func()) (*process, e
 		err = &refusedError{"to execute anything"}
 	}
 	if err != nil {
-		channel.Close()
+		_ = channel.Close()
 		ssh.DiscardRequests(requests)
 		release()
 		return nil, err
@@ -150,7 +150,7 @@ func (p *process) drain() {
 // close ends the channel. Nothing is written to the command's Output afterwards.
 func (p *process) close() {
 	p.output.stop()
-	p.channel.Close()
+	_ = p.channel.Close()
 }
 
 // frameSize is the most that one frame of input carries: each costs a process on the server.

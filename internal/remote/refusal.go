@@ -75,7 +75,7 @@ func (t Attempt) account() account {
 
 func refusal(ctx context.Context, a account, l *link, err error) (Refusal, error) {
 	if err == nil {
-		l.Close()
+		_ = l.Close()
 		return Accepted, nil
 	}
 	var e *loginError

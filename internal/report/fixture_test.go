@@ -161,9 +161,7 @@ func green() report.Data {
 		Moves: []ledger.Move{{Channel: "development", From: "20261122-0230-nightly-c0de", To: thisRun, Version: 41, Kind: "promote",
 			Actor: "schedule", Reason: "208 passed", Run: thisRun, At: r.Finished}},
 	}
-	for _, place := range places() {
-		d.Required = append(d.Required, place)
-	}
+	d.Required = append(d.Required, places()...)
 	d.Previous = []ledger.Image{
 		image("bastion", 1, map[string]string{"openssh-server": "1:9.2p1-2+deb12u6"}),
 		image("db", 2, map[string]string{"openssh-server": "1:9.2p1-2+deb12u6", "mariadb-server": "1:10.11.14-0+deb12u2", "mailutils": "1:3.15-4"}),

@@ -53,7 +53,7 @@ func TestGather(t *testing.T) {
 // Whoever asks for all may give up: the others are answered all the same.
 func TestGatherWithoutItsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := gather{ask: func(ctx context.Context, ids []string) (map[string]bool, error) {
+		g := gather{ask: func(ctx context.Context, _ []string) (map[string]bool, error) {
 			return map[string]bool{"i-2": true}, ctx.Err()
 		}}
 		first, giveUp := context.WithCancel(t.Context())

@@ -44,7 +44,7 @@ func (p *Provider) ImportBase(ctx context.Context, spec cloud.ImageSpec, rootfsP
 	if err != nil {
 		return cloud.Image{}, refuse(call, "%w", err)
 	}
-	defer rootfs.Close() //nolint:errcheck // only read
+	defer rootfs.Close()
 	info, err := rootfs.Stat()
 	if err != nil {
 		return cloud.Image{}, refuse(call, "%w", err)

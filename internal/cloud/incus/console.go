@@ -35,7 +35,7 @@ func (p *Provider) Console(ctx context.Context, id cloud.ServerID) ([]byte, erro
 	case err != nil:
 		return nil, refuse(call, "%w: run as root on the Incus host", err)
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, consoleBound))
 	return text, fail(call, err)
 }

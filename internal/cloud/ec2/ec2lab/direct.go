@@ -17,7 +17,7 @@ func (d direct) RoundTrip(req *http.Request) (answer *http.Response, err error) 
 		req = req.Clone(req.Context())
 		req.Body = http.NoBody
 	}
-	defer req.Body.Close() //nolint:errcheck // it is in memory
+	defer req.Body.Close()
 	if err := req.Context().Err(); err != nil {
 		return nil, err
 	}

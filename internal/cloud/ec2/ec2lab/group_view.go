@@ -3,12 +3,12 @@ package ec2lab
 import "fmt"
 
 // String is for messages.
-func (r rule) String() string {
-	peer := r.group
+func (a rule) String() string {
+	peer := a.group
 	if peer == "" {
-		peer = r.cidr.String()
+		peer = a.cidr.String()
 	}
-	return fmt.Sprintf("peer: %s, %s, from port: %d, to port: %d, ALLOW", peer, r.protocol, r.from, r.to)
+	return fmt.Sprintf("peer: %s, %s, from port: %d, to port: %d, ALLOW", peer, a.protocol, a.from, a.to)
 }
 
 type ruleView struct {

@@ -226,10 +226,10 @@ func (l *Lab) endRequest(q *spotRequest, status string) {
 		return
 	}
 	i := q.instance
-	switch {
-	case i.state == pending || i.state == running:
+	switch i.state {
+	case pending, running:
 		status = "request-canceled-and-instance-running"
-	case i.state == stopping || i.state == stopped:
+	case stopping, stopped:
 		defer l.terminate(i, interruption, &reason{interruption, interruption + ": its request was cancelled"}, false)
 	}
 	l.become(q, spotCancelled, status)

@@ -184,6 +184,6 @@ func (h *Incus) Console(_ context.Context, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	return io.ReadAll(io.LimitReader(file, 4<<20))
 }
