@@ -260,3 +260,25 @@ func TestWhatARequestLaunchesAgainIsNamed(t *testing.T) {
 		b.noSpot()
 	})
 }
+
+func TestAnothersSpotRequestStays(t *testing.T) {
+	inBubble(t, onSpot, func(b *bench) {
+		cfg := b.cfg
+		cfg.Role = ""
+		root, err := ec2.New(b.Context(), cfg)
+		must(b, err)
+		tags := cloud.Tags{Owner: "other", Environment: "env-other"}
+		n, err := root.CreateNetwork(b.Context(), cloud.NetworkSpec{Name: "env-other", Tags: tags, Servers: []string{"web-1"}})
+		must(b, err)
+		s, err := root.Launch(b.Context(), cloud.ServerSpec{Name: "web-1", Network: n.ID, Image: b.base().ID, Address: n.Addresses["web-1"], Token: "t", Tags: tags})
+		must(b, err)
+		open, _ := b.requests()
+		code(b, b.p.Destroy(b.Context(), cloud.ServerID(*open[0].SpotInstanceRequestId)), cloud.CodeRefused)
+		code(b, b.p.Destroy(b.Context(), s.ID), cloud.CodeRefused)
+		if still, _ := b.requests(); len(still) != 1 {
+			b.Errorf("requests: %+v", still)
+		}
+		must(b, root.Destroy(b.Context(), s.ID))
+		must(b, root.DeleteNetwork(b.Context(), n.ID))
+	})
+}
