@@ -9,6 +9,7 @@ type Capabilities struct {
 	BaseImporter  BaseImporter
 	Publisher     Publisher
 	Screenshotter Screenshotter
+	Balancer      Balancer
 }
 
 // Snapshotter can take a server back to an earlier moment.
@@ -67,6 +68,7 @@ func CapabilitiesOf(p Provider) Capabilities {
 	c.BaseImporter, _ = p.(BaseImporter)
 	c.Publisher, _ = p.(Publisher)
 	c.Screenshotter, _ = p.(Screenshotter)
+	c.Balancer, _ = p.(Balancer)
 	return c
 }
 
@@ -94,6 +96,9 @@ func (c Capabilities) intercepted(around Around) Capabilities {
 	}
 	if c.Screenshotter != nil {
 		c.Screenshotter = interceptedScreenshots{c.Screenshotter, around}
+	}
+	if c.Balancer != nil {
+		c.Balancer = interceptedBalancer{c.Balancer, around}
 	}
 	return c
 }

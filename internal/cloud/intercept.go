@@ -38,6 +38,11 @@ const (
 	VerbPoint         Verb = "point"
 	VerbPointed       Verb = "pointed"
 	VerbScreenshot    Verb = "screenshot"
+	VerbLeave         Verb = "leave"
+	VerbJoin          Verb = "join"
+	VerbRoll          Verb = "roll"
+	VerbRolled        Verb = "rolled"
+	VerbUnroll        Verb = "unroll"
 )
 
 // Verbs is the whole list.
@@ -47,6 +52,7 @@ func Verbs() []Verb {
 		VerbStop, VerbStart, VerbDestroy, VerbConsole, VerbCapture, VerbImages, VerbDeleteImage, VerbCreateVolume,
 		VerbAttachVolume, VerbDetachVolume, VerbDeleteVolume, VerbOwned, VerbDelete, VerbSnapshot, VerbRestore,
 		VerbImportBase, VerbPublish, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot,
+		VerbLeave, VerbJoin, VerbRoll, VerbRolled, VerbUnroll,
 	}
 }
 
