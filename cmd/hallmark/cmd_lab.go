@@ -28,7 +28,7 @@ func (c *cli) labEC2() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ec2",
 		Short: "An endpoint that speaks EC2's protocol, with Incus containers of this machine behind it",
-		Long: `Lab ec2 answers as EC2, SSM and STS do, so that a configuration with provider.kind ec2 can be tried without an
+		Long: `Lab ec2 answers as EC2, ELB, Auto Scaling, SSM and STS do, so that a configuration with provider.kind ec2 can be tried without an
 account: its instances are real machines of this host, started from the reference base. It is a test tool: nothing
 that was proved on it is proved on EC2. Until it is interrupted it prints nothing but what a configuration needs;
 then it removes everything that it made.`,

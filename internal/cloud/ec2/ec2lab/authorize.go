@@ -30,7 +30,7 @@ func (c *call) authorize(in any) error {
 	if c.who.role == nil {
 		return nil
 	}
-	action := c.service + ":" + c.name
+	action := c.service.name + ":" + c.name
 	need := rights[action]
 	if need == nil {
 		return query.Errorf("UnsupportedOperation", "The lab does not know what rights %s needs: they belong into its table (rights.go)", action)
@@ -69,12 +69,17 @@ func (c *call) denial(r iam.Request, d iam.Decision) error {
 		why = "with an explicit deny in an identity-based policy"
 	}
 	text := fmt.Sprintf("User: %s is not authorized to perform: %s%s %s", c.who.arn, r.Action, on, why)
-	switch c.service {
+	switch c.service.name {
 	case "ec2":
 		return &query.Error{Code: "UnauthorizedOperation", Status: http.StatusForbidden, Message: "You are not authorized to perform this operation. " +
 			text + ". Encoded authorization failure message: " + encoded(fmt.Appendf(nil, "the lab has nothing to add to %s of %s", r.Action, r.Resource))}
 	case "ssm":
 		return &query.Error{Code: "AccessDeniedException", Message: text}
+	case "autoscaling":
+		if r.Action != "autoscaling:"+c.name { // what Auto Scaling would do for the caller
+			text = "You are not authorized to use launch template: " + cmp.Or(
+				c.form.Get("DesiredConfiguration.LaunchTemplate.LaunchTemplateId"), c.form.Get("LaunchTemplate.LaunchTemplateId"))
+		}
 	}
 	return &query.Error{Code: "AccessDenied", Status: http.StatusForbidden, Message: text}
 }

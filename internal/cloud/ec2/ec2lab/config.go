@@ -51,6 +51,7 @@ type Delays struct {
 	Copy     time.Duration // of copied images: pending
 	Volume   time.Duration // creating, attaching, detaching
 	Validate time.Duration // until a parameter of type aws:ec2:image is there to be read
+	Refresh  time.Duration // for how long an instance refresh may come no further before it fails; 0: 1 h
 	Forget   time.Duration // for how long terminated instances are visible; 0: 1 h
 }
 
@@ -77,6 +78,9 @@ func (c *Config) complete() error {
 	}
 	if c.Delays.Forget == 0 {
 		c.Delays.Forget = time.Hour
+	}
+	if c.Delays.Refresh == 0 {
+		c.Delays.Refresh = time.Hour
 	}
 	if c.Watch == 0 {
 		c.Watch = time.Second

@@ -1,5 +1,5 @@
-// Package ec2lab is a test tool: an endpoint that speaks AWS EC2's Query protocol (with the few
-// actions of SSM, STS and IAM that go with it) over real machines, so that unmodified code through the
+// Package ec2lab is a test tool: an endpoint that speaks AWS EC2's Query protocol (with the few actions of
+// ELB, Auto Scaling, SSM, STS and IAM that go with it) over real machines, so that unmodified code through the
 // real SDK launches, reaches, reboots, captures and relaunches something that really boots. It owns
 // the API's words, states, errors and faults; package machines owns what runs, package iam reads
 // policies. State is in memory and dies with the process. It is not for anything that matters: it checks
@@ -42,9 +42,16 @@
 //   - Spot capacity runs out and comes back by script and by the clock only. What a persistent request
 //     launches again has no tags, because a request's launch specification has none; whether EC2 remembers
 //     those of RunInstances it does not say.
+//   - There are no load balancers: every target group counts as used by one, nobody asks its targets
+//     anything, and one check decides. A target is healthy an interval after it was registered if its
+//     instance runs, unless the fault Unhealthy says otherwise.
+//   - A scaling group looks around every Config.Watch. It has no policies, hooks, pools of warm or mixed
+//     instances, standby or protection, and a refresh has no checkpoints, alarms or bake time.
 //   - A dry run checks the parameters' form and the caller's rights.
 //   - Of IAM there are roles with inline policies and nothing else: no users, groups, boundaries, session
 //     policies and managed policies. Who may assume a role is not checked, and a session does not end.
 //     Keys have no rights: KMS is asked for nothing, and there is no service-linked role.
+//     What a scaling group launches is checked against its caller's rights when the template is given, and
+//     launched as root.
 //   - Quotas, prices, public addresses, IPv6 and everything else that is not here.
 package ec2lab

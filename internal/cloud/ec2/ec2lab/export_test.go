@@ -5,8 +5,20 @@ import (
 	"slices"
 )
 
-// Actions are all that the lab has.
+// Actions are all that the lab has of EC2.
 func Actions() []string { return slices.Sorted(maps.Keys(actions)) }
+
+// ServiceActions are all that the lab has of all services, by the version of their API.
+func ServiceActions() map[string][]string {
+	all := map[string][]string{}
+	for version, s := range services {
+		all[version] = slices.Sorted(maps.Keys(s.actions))
+	}
+	return all
+}
+
+// ServiceName is how policies call the service that has an API's version.
+func ServiceName(version string) string { return services[version].name }
 
 // Rights says whether the lab knows what an action needs.
 func Rights(action string) bool { return rights[action] != nil }

@@ -28,11 +28,12 @@ const (
 	Spot        FaultKind = "spot"        // Instance is told to end, and after For stopped or terminated, as its request says
 	Maintenance FaultKind = "maintenance" // Instance has an event Code ("": system-maintenance) scheduled in For
 	Impaired    FaultKind = "impaired"    // Instance's system status check fails, until a reboot or a stop
+	Unhealthy   FaultKind = "unhealthy"   // For long (0: ever), load balancers' checks of Instance, or of those launched from an image Name, fail with Code and Message
 )
 
 // FaultKinds is the whole list.
 func FaultKinds() []FaultKind {
-	return []FaultKind{Throttle, Refuse, Capacity, LaunchFails, ImageFails, ImageSlow, NoSpot, Hidden, Down, HangUp, Spot, Maintenance, Impaired}
+	return []FaultKind{Throttle, Refuse, Capacity, LaunchFails, ImageFails, ImageSlow, NoSpot, Hidden, Down, HangUp, Spot, Maintenance, Impaired, Unhealthy}
 }
 
 // Fault is one thing that goes wrong.
@@ -86,6 +87,12 @@ func (l *Lab) Script(f Fault) error {
 		if i == nil {
 			return query.Errorf(noInstance, "The instance ID '%s' does not exist", f.Instance)
 		}
+	case Unhealthy:
+		if f.For > 0 {
+			f.until = l.cfg.Clock.Now().Add(f.For)
+		}
+		l.faults = append(l.faults, &f)
+		return nil
 	case Down, HangUp:
 		f.until = l.cfg.Clock.Now().Add(f.For)
 		fallthrough
@@ -137,7 +144,7 @@ func (l *Lab) isDown() (hangsUp, down bool) {
 	defer l.mu.Unlock()
 	now := l.cfg.Clock.Now()
 	for _, f := range l.faults {
-		if now.Before(f.until) {
+		if (f.Kind == Down || f.Kind == HangUp) && now.Before(f.until) {
 			hangsUp = hangsUp || f.Kind == HangUp
 			down = true
 		}
@@ -159,6 +166,17 @@ func (l *Lab) scripted(action string) error {
 		return &query.Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
 	}
 	return query.Errorf(f.Code, "%s", f.Message)
+}
+
+// ails gives the fault that makes a target's checks fail; nil: none. Called with mu held.
+func (l *Lab) ails(i *instance) *Fault {
+	now := l.cfg.Clock.Now()
+	for _, f := range l.faults {
+		if f.Kind == Unhealthy && (f.until.IsZero() || now.Before(f.until)) && (f.Instance == i.id || f.Instance == "" && (f.Name == "" || glob(f.Name, i.image.name))) {
+			return f
+		}
+	}
+	return nil
 }
 
 // scarce says whether a launch finds no capacity. Called with mu held.

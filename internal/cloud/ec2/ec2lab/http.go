@@ -15,19 +15,20 @@ import (
 // longestRequest is far above what 16 KiB of user-data need.
 const longestRequest = 1 << 20
 
-// call is one request to EC2, with mu held while it is served.
+// call is one request to a service, with mu held while it is served.
 type call struct {
 	*Lab
 	ctx     context.Context //nolint:containedctx // a call is one request's life
 	r       *region
 	who     principal
-	service string // as in the names of rights
+	service service
 	name    string
 	form    url.Values
-	at      time.Time // when it came, as the API gives times
+	at      time.Time       // when it came, as the API gives times
+	given   map[string]bool // of RunInstances: the request's own parameters, without a launch template's
 }
 
-// action serves one action of EC2.
+// action serves one action of a service.
 type action func(*call) (any, error)
 
 // dry is embedded by every request that knows DryRun.
@@ -61,13 +62,10 @@ func on[In any](serve func(*call, *In) (any, error)) action {
 	}
 }
 
-// Handler answers requests to EC2, SSM, STS and IAM, which are told apart by what they say, not by host.
+// Handler answers requests to EC2 and all services that go with it, which are told apart by what they say, not by host.
 func (l *Lab) Handler() http.Handler { return http.HandlerFunc(l.serve) }
 
 var scope = regexp.MustCompile(`Credential=([^/,]+)/[0-9]{8}/([^/,]+)/([^/,]+)/aws4_request`)
-
-// services are told by the versions of their APIs.
-var services = map[string]string{ec2Version: "ec2", stsVersion: "sts", iamVersion: "iam"}
 
 func (l *Lab) serve(w http.ResponseWriter, req *http.Request) {
 	id := l.requestID()
@@ -89,17 +87,20 @@ func (l *Lab) serve(w http.ResponseWriter, req *http.Request) {
 		l.said(query.Fail(w, id, err))
 		return
 	}
-	if c.service == "sts" || c.service == "iam" {
-		l.serveIdentity(w, c, id)
-		return
-	}
 	body, err := l.answer(c)
 	if err != nil {
-		l.cfg.Log.Debug("refused", "action", c.name, "region", c.r.name, "err", err)
-		l.said(query.Fail(w, id, err))
-		return
+		l.cfg.Log.Debug("refused", "service", c.service.name, "action", c.name, "region", c.r.name, "err", err)
 	}
-	l.said(query.Answer(w, c.name, id, body))
+	switch {
+	case c.service.namespace != "" && err != nil:
+		l.failResult(w, c.service.namespace, id, err)
+	case c.service.namespace != "":
+		l.answerResult(w, c.service.namespace, c.name, id, body)
+	case err != nil:
+		l.said(query.Fail(w, id, err))
+	default:
+		l.said(query.Answer(w, c.name, id, body))
+	}
 }
 
 // said is what happens when a caller does not wait for the answer: nothing.
@@ -169,15 +170,22 @@ const ec2Version = "2016-11-15"
 
 // answer finds and runs the action.
 func (l *Lab) answer(c *call) (any, error) {
-	if v := c.form.Get("Version"); v != ec2Version {
-		return nil, query.Errorf("NoSuchVersion", "The requested version (%s) of service AmazonEC2 does not exist; the lab has %s", v, ec2Version)
+	version := c.form.Get("Version")
+	if c.service.name == "" {
+		return nil, query.Errorf("NoSuchVersion", "The requested version (%s) of service AmazonEC2 does not exist; the lab has %s", version, ec2Version)
 	}
-	act := actions[c.name]
+	act := c.service.actions[c.name]
 	if act == nil {
-		return nil, query.Errorf("InvalidAction", "The action %s is not valid for this web service", c.name)
+		return nil, query.Errorf("InvalidAction", "Could not find operation %s for version %s", c.name, version)
 	}
 	if err := l.scripted(c.name); err != nil {
 		return nil, err
+	}
+	if c.service.namespace != "" {
+		var err error
+		if c.form, err = query.Members(c.form); err != nil {
+			return nil, err
+		}
 	}
 	body, err := l.held(c, act)
 	// The state has changed even if the caller has gone. What is not enforced must not look as if it was.

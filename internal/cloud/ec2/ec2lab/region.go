@@ -28,6 +28,8 @@ type region struct {
 	tags      map[string]tagSet // by resource
 	params    map[string]*param // SSM, by name
 	tokens    map[string]token  // by action and client token
+	pools     map[string]*targetGroup
+	scaling   map[string]*scalingGroup // by name
 }
 
 type vpc struct {
@@ -45,6 +47,7 @@ func (l *Lab) newRegion(i int, cfg Region) *region {
 		name: cfg.Name, instances: map[string]*instance{}, images: map[string]*image{}, snapshots: map[string]*snapshot{},
 		volumes: map[string]*volume{}, groups: map[string]*group{}, nics: map[string]*nic{}, keys: map[string]*keyPair{},
 		templates: map[string]*template{}, spots: map[string]*spotRequest{}, tags: map[string]tagSet{}, params: map[string]*param{}, tokens: map[string]token{},
+		pools: map[string]*targetGroup{}, scaling: map[string]*scalingGroup{},
 	}
 	r.vpc = vpc{id: l.fixedID("vpc-", cfg.Name), cidr: part(l.cfg.CIDR, 18, i)}
 	for n, letter := range cfg.Zones {

@@ -21,7 +21,8 @@ type needs func(c *call, in any) []iam.Request
 // that nobody asks the lab for; every other is given to the requests below.
 var conditionKeys = []string{
 	"aws:RequestTag/", "aws:ResourceTag/", "aws:TagKeys", "aws:RequestedRegion", "ec2:ResourceTag/",
-	"ec2:CreateAction", "ec2:Owner", "ec2:Region", "ec2:Subnet", "ec2:Vpc",
+	"ec2:CreateAction", "ec2:Owner", "ec2:Region", "ec2:Subnet", "ec2:Vpc", "ec2:LaunchTemplate", "ec2:IsLaunchTemplateResource",
+	"elasticloadbalancing:ResourceTag/", "elasticloadbalancing:CreateAction", "autoscaling:ResourceTag/",
 	"kms:ViaService", "iam:AWSServiceName",
 }
 
@@ -100,6 +101,27 @@ var rights = map[string]needs{
 	"ec2:DescribeLaunchTemplateVersions": all,
 	"ec2:ModifyLaunchTemplate":           (*call).templateNeeds,
 	"ec2:DeleteLaunchTemplate":           (*call).templateNeeds,
+
+	"elasticloadbalancing:CreateTargetGroup":             of((*call).newPoolNeeds),
+	"elasticloadbalancing:DescribeTargetGroups":          all,
+	"elasticloadbalancing:ModifyTargetGroupAttributes":   (*call).poolNeeds,
+	"elasticloadbalancing:DescribeTargetGroupAttributes": all,
+	"elasticloadbalancing:DeleteTargetGroup":             (*call).poolNeeds,
+	"elasticloadbalancing:RegisterTargets":               (*call).poolNeeds,
+	"elasticloadbalancing:DeregisterTargets":             (*call).poolNeeds,
+	"elasticloadbalancing:DescribeTargetHealth":          all,
+	"elasticloadbalancing:AddTags":                       of((*call).addPoolTagsNeeds),
+	"elasticloadbalancing:DescribeTags":                  all,
+
+	"autoscaling:CreateAutoScalingGroup":    of((*call).newGroupNeeds),
+	"autoscaling:UpdateAutoScalingGroup":    of((*call).changeGroupNeeds),
+	"autoscaling:DescribeAutoScalingGroups": all,
+	"autoscaling:DeleteAutoScalingGroup":    (*call).groupNeeds,
+	"autoscaling:DescribeScalingActivities": all,
+	"autoscaling:StartInstanceRefresh":      of((*call).refreshNeeds),
+	"autoscaling:CancelInstanceRefresh":     (*call).groupNeeds,
+	"autoscaling:RollbackInstanceRefresh":   (*call).groupNeeds,
+	"autoscaling:DescribeInstanceRefreshes": all,
 
 	"ssm:GetParameter":        of((*call).parameterNeeds),
 	"ssm:GetParameters":       of((*call).parameterNeeds),
@@ -194,7 +216,7 @@ func named(form url.Values, parameter string) []string {
 // ambient are the keys that every request has.
 func (c *call) ambient(r *region) map[string][]string {
 	keys := map[string][]string{"aws:RequestedRegion": {c.r.name}}
-	if c.service == "ec2" {
+	if c.service.name == "ec2" {
 		keys["ec2:Region"] = []string{r.name}
 	}
 	return keys
@@ -213,10 +235,7 @@ func (c *call) arnIn(r *region, kind, id string) string {
 // it, and so does EC2, where one would expect to hear that it does not exist.
 func (c *call) existing(r *region, id string) iam.Request {
 	kind, keys := kindOf(id), c.ambient(r)
-	for k, v := range r.tags[id] {
-		keys["aws:ResourceTag/"+k] = []string{v}
-		keys["ec2:ResourceTag/"+k] = []string{v}
-	}
+	r.tags[id].resource("ec2", keys)
 	switch kind {
 	case "image":
 		if img := r.images[id]; img != nil {

@@ -37,10 +37,13 @@ func (c *call) runNeeds(run *runInstances) []iam.Request {
 		_, name, _ := strings.Cut(p.Arn, "instance-profile/")
 		list = append(list, iam.Request{Action: "iam:PassRole", Resource: c.roleARN(&role{path: "/", name: name + p.Name}), Keys: c.ambient(c.r)})
 	}
+	list = append(list, tagged("spot-instances-request")(c, run)...)
 	if ref := run.LaunchTemplate; ref != nil {
-		list = append(list, c.launchTemplate(templateName{ref.LaunchTemplateID, ref.LaunchTemplateName}))
+		template := c.launchTemplate(templateName{ref.LaunchTemplateID, ref.LaunchTemplateName})
+		list = append(list, template)
+		c.byTemplate(template.Resource, list)
 	}
-	return append(list, tagged("spot-instances-request")(c, run)...)
+	return list
 }
 
 // run adds the interface, one that exists or a new one, and gives where it is and its groups.

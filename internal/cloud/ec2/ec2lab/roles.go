@@ -2,7 +2,6 @@ package ec2lab
 
 import (
 	"encoding/json"
-	"encoding/xml"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -39,14 +38,8 @@ type roleView struct {
 	Description string    `xml:"Role>Description,omitempty"`
 }
 
-// roleAnswer is inside the element that is named after the action.
-func (c *call) roleAnswer(r *role) any {
-	return struct {
-		XMLName xml.Name
-		roleView
-	}{xml.Name{Local: c.name + "Result"}, roleView{
-		r.path, r.name, r.id, c.roleARN(r), r.made, url.PathEscape(r.trust), r.description,
-	}}
+func (c *call) roleView(r *role) roleView {
+	return roleView{r.path, r.name, r.id, c.roleARN(r), r.made, url.PathEscape(r.trust), r.description}
 }
 
 type createRole struct {
@@ -70,7 +63,7 @@ func (c *call) createRole(in *createRole) (any, error) {
 	}
 	r := c.newRole(in.RoleName, in.Path)
 	r.trust, r.description = in.AssumeRolePolicyDocument, in.Description
-	return c.roleAnswer(r), nil
+	return c.roleView(r), nil
 }
 
 // role finds one by its name. Called with mu held.
@@ -96,7 +89,7 @@ func (c *call) getRole(in *roleOnly) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.roleAnswer(r), nil
+	return c.roleView(r), nil
 }
 
 func (c *call) deleteRole(in *roleOnly) (any, error) {
@@ -148,7 +141,6 @@ func (c *call) getRolePolicy(in *policyOnly) (any, error) {
 		return nil, noEntity("The role policy with name %s cannot be found.", in.PolicyName)
 	}
 	return struct {
-		XMLName                              xml.Name `xml:"GetRolePolicyResult"`
 		RoleName, PolicyName, PolicyDocument string
 	}{RoleName: r.name, PolicyName: in.PolicyName, PolicyDocument: url.PathEscape(p.text)}, nil
 }

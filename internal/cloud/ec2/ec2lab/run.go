@@ -90,7 +90,7 @@ func runInstancesAction(c *call) (any, error) {
 		return nil, err
 	}
 	merged := *c
-	merged.form = form
+	merged.form, merged.given = form, tops(c.form)
 	return on(func(_ *call, in *runInstances) (any, error) { return c.runInstances(in) })(&merged)
 }
 

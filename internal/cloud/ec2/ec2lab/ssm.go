@@ -92,7 +92,7 @@ func (l *Lab) ssm(w http.ResponseWriter, req *http.Request, action string) (any,
 	if err := json.Unmarshal(body, touched); err != nil {
 		return nil, query.Errorf("ValidationException", "The lab does not understand the request: %v", err)
 	}
-	c := &call{Lab: l, ctx: req.Context(), r: r, who: who, service: "ssm", name: action}
+	c := &call{Lab: l, ctx: req.Context(), r: r, who: who, service: service{name: "ssm"}, name: action}
 	if err := c.authorize(touched); err != nil {
 		return nil, err
 	}

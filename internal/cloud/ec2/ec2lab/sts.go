@@ -1,9 +1,6 @@
 package ec2lab
 
 import (
-	"cmp"
-	"encoding/xml"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -34,50 +31,8 @@ var sessionActions = map[string]action{
 	"AssumeRole":        on((*call).assumeRole),
 }
 
-// serveIdentity serves STS and IAM, whose answers look unlike EC2's.
-func (l *Lab) serveIdentity(w http.ResponseWriter, c *call, id string) {
-	result, err := l.identity(c)
-	if err != nil {
-		refusal := &query.Error{Code: "InternalFailure", Message: err.Error()}
-		errors.As(err, &refusal)
-		l.identityAnswer(w, cmp.Or(refusal.Status, http.StatusBadRequest), "ErrorResponse", struct {
-			Kind    string `xml:"Error>Type"`
-			Code    string `xml:"Error>Code"`
-			Message string `xml:"Error>Message"`
-			ID      string `xml:"RequestId"`
-		}{"Sender", refusal.Code, refusal.Message, id})
-		return
-	}
-	l.identityAnswer(w, http.StatusOK, c.name+"Response", struct {
-		Result any
-		ID     string `xml:"ResponseMetadata>RequestId"`
-	}{result, id})
-}
-
-func (l *Lab) identityAnswer(w http.ResponseWriter, status int, name string, body any) {
-	w.Header().Set("Content-Type", "text/xml")
-	w.WriteHeader(status)
-	l.said(xml.NewEncoder(w).EncodeElement(body, xml.StartElement{Name: xml.Name{Local: name}}))
-}
-
-func (l *Lab) identity(c *call) (any, error) {
-	if err := l.scripted(c.name); err != nil {
-		return nil, err
-	}
-	known := sessionActions
-	if c.service == "iam" {
-		known = roleActions
-	}
-	act := known[c.name]
-	if act == nil {
-		return nil, query.Errorf("InvalidAction", "Could not find operation %s for version %s", c.name, c.form.Get("Version"))
-	}
-	return l.held(c, act)
-}
-
 func (c *call) callerIdentity(*struct{}) (any, error) {
 	return struct {
-		XMLName xml.Name `xml:"GetCallerIdentityResult"`
 		Arn     string
 		UserID  string `xml:"UserId"`
 		Account string
@@ -105,9 +60,8 @@ func (c *call) assumeRole(in *assumeRole) (any, error) {
 	}
 	c.assumed[key] = p
 	return struct {
-		XMLName     xml.Name `xml:"AssumeRoleResult"`
-		Arn         string   `xml:"AssumedRoleUser>Arn"`
-		ID          string   `xml:"AssumedRoleUser>AssumedRoleId"`
+		Arn         string `xml:"AssumedRoleUser>Arn"`
+		ID          string `xml:"AssumedRoleUser>AssumedRoleId"`
 		Credentials credentials
 	}{
 		Arn: p.arn, ID: p.id,

@@ -79,17 +79,28 @@ func (c *call) expand(form url.Values) error {
 	if err != nil {
 		return err
 	}
+	under(form, t.versions[n-1].form)
+	return nil
+}
+
+// tops are the parameters of a form, without the parts that they have.
+func tops(form url.Values) map[string]bool {
 	given := map[string]bool{}
 	for name := range form {
 		top, _, _ := strings.Cut(name, ".")
 		given[top] = true
 	}
-	for name, values := range t.versions[n-1].form {
+	return given
+}
+
+// under adds the parameters of another form that a form does not have itself.
+func under(form, other url.Values) {
+	given := tops(form)
+	for name, values := range other {
 		if top, _, _ := strings.Cut(name, "."); !given[top] {
 			form[name] = values
 		}
 	}
-	return nil
 }
 
 // newVersion reads the data of a request.
@@ -165,10 +176,10 @@ func (c *call) createLaunchTemplateVersion(in *createLaunchTemplateVersion) (any
 	if err != nil {
 		return nil, err
 	}
-	if in.SourceVersion != "" {
-		return nil, query.Errorf("UnsupportedOperation", "The lab does not merge versions: leave out SourceVersion")
-	}
 	v, err := c.newVersion(*in.LaunchTemplateData, in.VersionDescription)
+	if err == nil && in.SourceVersion != "" {
+		err = v.inherit(t, in.SourceVersion)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +194,17 @@ func (c *call) createLaunchTemplateVersion(in *createLaunchTemplateVersion) (any
 	return struct {
 		Version versionView `xml:"launchTemplateVersion"`
 	}{c.versionView(t, made)}, err
+}
+
+// inherit puts the parameters of another version under a version's own.
+func (v *version) inherit(t *template, source string) error {
+	n, err := t.number(source)
+	if err != nil {
+		return err
+	}
+	under(v.form, t.versions[n-1].form)
+	v.data = runInstances{}
+	return query.Decode(v.form, &v.data)
 }
 
 type modifyLaunchTemplate struct {

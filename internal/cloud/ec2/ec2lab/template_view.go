@@ -69,12 +69,18 @@ type versionView struct {
 
 // dataView is the part of a version's data that people look at; a launch uses all of it.
 type dataView struct {
-	Image    string   `xml:"imageId,omitempty"`
-	Kind     string   `xml:"instanceType,omitempty"`
-	Key      string   `xml:"keyName,omitempty"`
-	UserData string   `xml:"userData,omitempty"`
-	Groups   []string `xml:"securityGroupIdSet>item"`
-	Shutdown string   `xml:"instanceInitiatedShutdownBehavior,omitempty"`
+	Tags     []specificationView `xml:"tagSpecificationSet>item"`
+	Image    string              `xml:"imageId,omitempty"`
+	Kind     string              `xml:"instanceType,omitempty"`
+	Key      string              `xml:"keyName,omitempty"`
+	UserData string              `xml:"userData,omitempty"`
+	Groups   []string            `xml:"securityGroupIdSet>item"`
+	Shutdown string              `xml:"instanceInitiatedShutdownBehavior,omitempty"`
+}
+
+type specificationView struct {
+	Kind string `xml:"resourceType"`
+	Tags []tag  `xml:"tagSet>item"`
 }
 
 func (c *call) versionView(t *template, n int) versionView {
@@ -82,9 +88,13 @@ func (c *call) versionView(t *template, n int) versionView {
 		return versionView{}
 	}
 	v := t.versions[n-1]
+	var tags []specificationView
+	for _, s := range v.data.TagSpecification {
+		tags = append(tags, specificationView{s.ResourceType, s.Tag})
+	}
 	return versionView{
 		t.id, t.name, n, v.description, v.made, c.root(), n == t.standard,
-		dataView{v.data.ImageID, v.data.InstanceType, v.data.KeyName, v.data.UserData, v.data.SecurityGroupID, v.data.InstanceInitiatedShutdownBehavior},
+		dataView{tags, v.data.ImageID, v.data.InstanceType, v.data.KeyName, v.data.UserData, v.data.SecurityGroupID, v.data.InstanceInitiatedShutdownBehavior},
 	}
 }
 

@@ -42,6 +42,28 @@ func Decode(form url.Values, into any) error {
 	return present(dst, "")
 }
 
+// Members gives a form in which lists are member.N, as all services but EC2 have them, in EC2's words. A
+// list in EC2's words is unknown to them.
+func Members(form url.Values) (url.Values, error) {
+	plain := url.Values{}
+	for name, values := range form {
+		var path []string
+		parts := strings.Split(name, ".")
+		for i, part := range parts {
+			_, err := strconv.Atoi(part)
+			isIndex, follows := err == nil, i > 0 && parts[i-1] == "member"
+			if isIndex != follows || part == "member" && i == len(parts)-1 {
+				return nil, unknown(name)
+			}
+			if part != "member" {
+				path = append(path, part)
+			}
+		}
+		plain[strings.Join(path, ".")] = values
+	}
+	return plain, nil
+}
+
 // initialisms are spelt one way by Go and another by the API.
 var initialisms = strings.NewReplacer("HTTP", "Http", "API", "Api", "ID", "Id", "IP", "Ip")
 

@@ -110,3 +110,15 @@ func FuzzDecode(f *testing.F) {
 		_ = query.Decode(values, new(request)) // it may refuse, it must not panic
 	})
 }
+
+func TestMembers(t *testing.T) {
+	got, err := query.Members(url.Values{"Targets.member.2.Id": {"i-1"}, "Names.member.1": {"web"}, "Port": {"80"}, "Tags": {""}})
+	if err != nil || got.Get("Targets.2.Id") != "i-1" || got.Get("Names.1") != "web" || got.Get("Port") != "80" || !got.Has("Tags") {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, name := range []string{"Targets.2.Id", "Names.member", "Names.member.one", "Names.1.member.1"} {
+		if _, err := query.Members(url.Values{name: {"x"}}); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
