@@ -1,6 +1,7 @@
 package ec2_test
 
 import (
+	"cmp"
 	"io"
 	"log/slog"
 	"maps"
@@ -45,6 +46,9 @@ const (
 	baseParameter = "/aws/service/debian/12/amd64"
 )
 
+// apis are the services beside EC2 by the version of their API.
+var apis = map[string]string{"2011-06-15": "sts", "2011-01-01": "autoscaling", "2015-12-01": "elasticloadbalancing"}
+
 // wire hands requests to the laboratory's handler and remembers them. In a bubble of its own time no
 // network may be waited for.
 type wire struct {
@@ -85,11 +89,7 @@ func (w *wire) RoundTrip(req *http.Request) (answer *http.Response, err error) {
 		if r.form, err = url.ParseQuery(string(body)); err != nil {
 			return nil, err
 		}
-		service := "ec2:"
-		if strings.HasPrefix(r.form.Get("Version"), "2011") {
-			service = "sts:"
-		}
-		r.action = service + r.form.Get("Action")
+		r.action = cmp.Or(apis[r.form.Get("Version")], "ec2") + ":" + r.form.Get("Action")
 		body = w.translated(r)
 	}
 	w.mu.Lock()
@@ -215,7 +215,7 @@ func newBenchOf(t *testing.T, owner string, lab ec2lab.Config, change func(*ec2.
 // slow is a laboratory in which everything takes its time, as with EC2.
 var slow = ec2lab.Delays{
 	Visible: 2 * time.Second, Launch: 8 * time.Second, Stop: 12 * time.Second, Image: 3 * time.Minute, Copy: 4 * time.Minute,
-	Volume: 3 * time.Second, Validate: 5 * time.Second,
+	Volume: 3 * time.Second, Validate: 5 * time.Second, Refresh: 15 * time.Minute,
 }
 
 // inBubble runs a test in a bubble of its own time, where waiting costs nothing.

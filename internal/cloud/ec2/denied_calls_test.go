@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -46,6 +48,11 @@ func changesOf(theirs, ours belongings) []attempt {
 		ask("join their group", (*sdk.Client).CreateNetworkInterface, &sdk.CreateNetworkInterfaceInput{
 			SubnetId: &ours.subnet, Groups: []string{theirs.group}, DryRun: yes, TagSpecifications: tagging("test", types.ResourceTypeNetworkInterface),
 		}),
+
+		ask("put a server into a pool", (*elasticloadbalancing.Client).RegisterTargets, &elasticloadbalancing.RegisterTargetsInput{TargetGroupArn: &theirs.pool, Targets: targets(theirs.instance)}),
+		ask("put our server into their pool", (*elasticloadbalancing.Client).RegisterTargets, &elasticloadbalancing.RegisterTargetsInput{TargetGroupArn: &theirs.pool, Targets: targets(ours.instance)}),
+		ask("take a server out of a pool", (*elasticloadbalancing.Client).DeregisterTargets, &elasticloadbalancing.DeregisterTargetsInput{TargetGroupArn: &theirs.pool, Targets: targets(theirs.instance)}),
+		ask("tag a pool as ours", (*elasticloadbalancing.Client).AddTags, &elasticloadbalancing.AddTagsInput{ResourceArns: []string{theirs.pool}, Tags: []elb.Tag{{Key: stolen[0].Key, Value: stolen[0].Value}}}),
 
 		ask("reboot", (*sdk.Client).RebootInstances, &sdk.RebootInstancesInput{InstanceIds: in}),
 		ask("reboot ours and theirs", (*sdk.Client).RebootInstances, &sdk.RebootInstancesInput{InstanceIds: []string{ours.instance, theirs.instance}}),
@@ -85,6 +92,10 @@ func changesOf(theirs, ours belongings) []attempt {
 		}, list...)
 	}
 	return list
+}
+
+func targets(instance string) []elb.TargetDescription {
+	return []elb.TargetDescription{{Id: &instance}}
 }
 
 // creationsFor make something that would belong to somebody else, or to nobody.
@@ -160,6 +171,13 @@ func (b *bench) unneeded(ours belongings) []attempt {
 		ask("make a snapshot", (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{VolumeId: &ours.volume, DryRun: yes, TagSpecifications: tagging("test", types.ResourceTypeSnapshot)}),
 		ask("change an instance", (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{InstanceId: &ours.instance, DryRun: yes, DisableApiTermination: &types.AttributeBooleanValue{Value: yes}}),
 		ask("bring a key", (*sdk.Client).ImportKeyPair, &sdk.ImportKeyPairInput{KeyName: aws.String("k"), PublicKeyMaterial: []byte("k"), DryRun: yes, TagSpecifications: tagging("test", types.ResourceTypeKeyPair)}),
+		ask("make a pool", (*elasticloadbalancing.Client).CreateTargetGroup, &elasticloadbalancing.CreateTargetGroupInput{
+			Name: aws.String("more"), Protocol: elb.ProtocolEnumHttp, Port: aws.Int32(80), VpcId: b.vpc(), Tags: []elb.Tag{{Key: stolen[0].Key, Value: stolen[0].Value}},
+		}),
+		ask("change a pool", (*elasticloadbalancing.Client).ModifyTargetGroupAttributes, &elasticloadbalancing.ModifyTargetGroupAttributesInput{
+			TargetGroupArn: &ours.pool, Attributes: []elb.TargetGroupAttribute{{Key: aws.String("deregistration_delay.timeout_seconds"), Value: aws.String("0")}},
+		}),
+		ask("delete a pool", (*elasticloadbalancing.Client).DeleteTargetGroup, &elasticloadbalancing.DeleteTargetGroupInput{TargetGroupArn: &ours.pool}),
 		put("/other/production/web"), put("/hallmarks/web"), put("/aws/service/web"),
 		{"read a parameter", func(c caller) error {
 			_, err := c.ssm.GetParameter(c.Context(), &ssm.GetParameterInput{Name: aws.String("/other/production/web")})

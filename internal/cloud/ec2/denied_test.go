@@ -3,6 +3,7 @@ package ec2_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -20,6 +23,7 @@ import (
 type caller struct {
 	*bench
 	ec2 *sdk.Client
+	elb *elasticloadbalancing.Client
 	ssm *ssm.Client
 	sts *sts.Client
 	key string
@@ -30,7 +34,7 @@ func (b *bench) caller(key string) caller {
 		Region: region, BaseEndpoint: aws.String("http://lab.invalid"), HTTPClient: &http.Client{Transport: b.wire}, RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(key, "secret", ""),
 	}
-	return caller{b, sdk.NewFromConfig(c), ssm.NewFromConfig(c), sts.NewFromConfig(c), key}
+	return caller{b, sdk.NewFromConfig(c), elasticloadbalancing.NewFromConfig(c), ssm.NewFromConfig(c), sts.NewFromConfig(c), key}
 }
 
 // hallmark is who has the role with the policy.
@@ -57,14 +61,14 @@ func tagging(owner string, kinds ...types.ResourceType) []types.TagSpecification
 type belongings struct {
 	instance, nic, attached       string // that belong together
 	group, volume, free, snapshot string
-	image, subnet                 string
+	image, subnet, pool           string
 }
 
 // belongings are made by root.
 func (b *bench) belongings(owner string) (m belongings) {
 	b.Helper()
 	ctx := b.Context()
-	m.subnet = b.cfg.Subnets[0]
+	m.subnet, m.pool = b.cfg.Subnets[0], b.pool("pool"+owner, owner, elb.TargetTypeEnumInstance)
 	group, err := b.api.CreateSecurityGroup(ctx, &sdk.CreateSecurityGroupInput{
 		GroupName: aws.String("group-of-" + owner), Description: aws.String("theirs"), TagSpecifications: tagging(owner, types.ResourceTypeSecurityGroup),
 	})
@@ -152,11 +156,16 @@ type attempt struct {
 	call func(caller) error
 }
 
-// ask makes an attempt of a method of EC2's client and its parameters.
-func ask[In, Out any](what string, method func(*sdk.Client, context.Context, *In, ...func(*sdk.Options)) (*Out, error), in *In) attempt {
+// ask makes an attempt of a method of a service's client and its parameters.
+func ask[Client, Options, In, Out any](what string, method func(*Client, context.Context, *In, ...func(*Options)) (*Out, error), in *In) attempt {
 	return attempt{what, func(c caller) error {
-		_, err := method(c.ec2, c.Context(), in)
-		return err
+		for _, one := range []any{c.ec2, c.elb, c.ssm, c.sts} {
+			if client, ok := one.(*Client); ok {
+				_, err := method(client, c.Context(), in)
+				return err
+			}
+		}
+		return fmt.Errorf("there is no %T", *new(Client))
 	}}
 }
 
@@ -236,6 +245,7 @@ func (b *bench) dispose(all ...belongings) {
 			_, _ = b.api.DeleteVolume(ctx, &sdk.DeleteVolumeInput{VolumeId: &v})
 		}
 		_, _ = b.api.DeregisterImage(ctx, &sdk.DeregisterImageInput{ImageId: &m.image, DeleteAssociatedSnapshots: aws.Bool(true)})
+		_, _ = b.balancing().DeleteTargetGroup(ctx, &elasticloadbalancing.DeleteTargetGroupInput{TargetGroupArn: &m.pool})
 		_, _ = b.api.DeleteSnapshot(ctx, &sdk.DeleteSnapshotInput{SnapshotId: &m.snapshot})
 		for _, n := range []string{m.nic, m.free} {
 			_, _ = b.api.DeleteNetworkInterface(ctx, &sdk.DeleteNetworkInterfaceInput{NetworkInterfaceId: &n})

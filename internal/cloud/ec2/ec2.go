@@ -9,6 +9,7 @@
 //	cloud.Server    an instance on the interface of its name
 //	cloud.Volume    an EBS volume in the zone of the server that its name begins with
 //	cloud.Image     an AMI with its snapshots, also in the regions that it was published to
+//	a pool          a target group of a load balancer
 //
 // There is no EC2 key pair: whom a server lets in, its user-data says.
 //
@@ -27,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -77,6 +79,9 @@ type Provider struct {
 	api     *ec2.Client
 	regions map[string]*ec2.Client // also Region's
 	params  map[string]*ssm.Client // by region
+
+	balancing *elasticloadbalancing.Client
+
 	account string
 	vpc     string
 	zones   []zone
@@ -103,6 +108,7 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	p := &Provider{
 		cfg: cfg, account: *who.Account,
 		regions: map[string]*ec2.Client{}, params: map[string]*ssm.Client{},
+		balancing: elasticloadbalancing.NewFromConfig(sdk),
 	}
 	for _, region := range append([]string{cfg.Region}, cfg.Regions...) {
 		p.regions[region] = ec2.NewFromConfig(sdk, func(o *ec2.Options) { o.Region = region })

@@ -77,6 +77,7 @@ var quotas = []string{
 	"MaxIOPSLimitExceeded", "AttachmentLimitExceeded", "NetworkInterfaceLimitExceeded", "SecurityGroupLimitExceeded",
 	"RulesPerSecurityGroupLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded", "ResourceLimitExceeded",
 	"InsufficientFreeAddressesInSubnet", "InsufficientAddressCapacity", "InsufficientVolumeCapacity", "ImageLimitExceeded", "AMIQuotaExceeded",
+	"TooManyRegistrationsForTargetId", "TooManyTargets", "LimitExceeded",
 	"ResourceCountExceeded", "ParameterLimitExceeded", "PendingSnapshotLimitExceeded", "ConcurrentSnapshotLimitExceeded", "TagLimitExceeded",
 }
 
@@ -88,11 +89,13 @@ var throttles = []string{
 var conflicts = []string{
 	"InvalidGroup.Duplicate", "InvalidAMIName.Duplicate", "IdempotentParameterMismatch", "InvalidNetworkInterface.InUse", "VolumeInUse",
 	"InvalidIPAddress.InUse", "InvalidSnapshot.InUse", "DependencyViolation", "ParameterAlreadyExists", "IncorrectModificationState",
+	"InstanceRefreshInProgress", "ScalingActivityInProgress",
 }
 
 var missing = []string{
 	"InvalidAMIID.Malformed", "InvalidAMIID.Unavailable", "InvalidInstanceID.Malformed", "InvalidVolumeID.Malformed", "InvalidVolumeID.Duplicate",
 	"InvalidSnapshotID.Malformed", "InvalidNetworkInterfaceId.Malformed", "InvalidGroupId.Malformed", "ParameterNotFound", "ParameterVersionNotFound",
+	"TargetGroupNotFound",
 }
 
 // forbidden are the codes of what the credentials do not allow.
@@ -120,7 +123,8 @@ func classify(err error) cloud.Code {
 			return cloud.CodeConflict
 		case slices.Contains(missing, code), strings.HasSuffix(code, ".NotFound"):
 			return cloud.CodeNotFound
-		case strings.HasPrefix(code, "Server."), code == "InternalError", code == "InternalFailure", code == "ServiceUnavailable", code == "Unavailable", code == "InternalServerError":
+		case strings.HasPrefix(code, "Server."), code == "InternalError", code == "InternalFailure", code == "ServiceUnavailable", code == "Unavailable", code == "InternalServerError",
+			code == "ResourceContention":
 			return cloud.CodeDown
 		}
 	}
@@ -152,12 +156,17 @@ func plain(err error) error {
 	if sent == nil || !errors.As(err, &said) {
 		return err
 	}
-	action := strings.ToLower(sent.Service()) + ":" + sent.Operation()
+	action := service(sent.Service()) + ":" + sent.Operation()
 	if slices.Contains(forbidden, said.ErrorCode()) {
 		message, _, _ := strings.Cut(said.ErrorMessage(), " Encoded authorization failure message")
 		return &refusal{text: fmt.Sprintf("the credentials do not allow %s (%s: %s); docs/ec2.md has the policy that is needed", action, said.ErrorCode(), message), err: err}
 	}
 	return &refusal{text: fmt.Sprintf("%s: %s: %s", action, said.ErrorCode(), said.ErrorMessage()), err: err}
+}
+
+// service is the SDK's name of a service as policies spell it.
+func service(id string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(id, " v2"), " ", ""))
 }
 
 // innermost is the call that went wrong: a role is assumed within another call. Nil if there is none.

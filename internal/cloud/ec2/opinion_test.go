@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -40,7 +41,7 @@ type opinion struct {
 	try func(*world) error
 }
 
-var opinions = slices.Concat(networkOpinions, volumeOpinions, serverOpinions, imageOpinions, publishOpinions, ownedOpinions)
+var opinions = slices.Concat(networkOpinions, volumeOpinions, serverOpinions, imageOpinions, publishOpinions, ownedOpinions, poolOpinions)
 
 // The laboratory does what the documentation says; where moto does not, the laboratory shows that the
 // question was put rightly.
@@ -136,9 +137,12 @@ type world struct {
 	api, far *sdk.Client
 	params   *ssm.Client
 	who      *sts.Client
-	subnets  []types.Subnet // in two zones of one VPC
-	base     types.Image
-	names    *int
+
+	balancing *elasticloadbalancing.Client
+
+	subnets []types.Subnet // in two zones of one VPC
+	base    types.Image
+	names   *int
 }
 
 func newWorld(t *testing.T, endpoint string, transport http.RoundTripper, region, elsewhere string) *world {
@@ -150,6 +154,7 @@ func newWorld(t *testing.T, endpoint string, transport http.RoundTripper, region
 	w := &world{
 		T: t, api: sdk.NewFromConfig(all), far: sdk.NewFromConfig(all, func(o *sdk.Options) { o.Region = elsewhere }),
 		params: ssm.NewFromConfig(all), who: sts.NewFromConfig(all), names: new(int),
+		balancing: elasticloadbalancing.NewFromConfig(all),
 	}
 	subnets, err := w.api.DescribeSubnets(t.Context(), &sdk.DescribeSubnetsInput{})
 	must(t, err)

@@ -36,6 +36,8 @@ func TestCodes(t *testing.T) {
 		"RequestLimitExceeded": cloud.CodeThrottled, "ThrottlingException": cloud.CodeThrottled,
 		"InvalidGroup.Duplicate": cloud.CodeConflict, "IdempotentParameterMismatch": cloud.CodeConflict, "VolumeInUse": cloud.CodeConflict,
 		"UnauthorizedOperation": cloud.CodeRefused, "InvalidParameterValue": cloud.CodeRefused, "IncorrectInstanceState": cloud.CodeRefused,
+		"TargetGroupNotFound": cloud.CodeNotFound, "InstanceRefreshInProgress": cloud.CodeConflict, "ResourceContention": cloud.CodeDown,
+		"InvalidTarget": cloud.CodeRefused, "IrreversibleInstanceRefresh": cloud.CodeRefused, "Throttling": cloud.CodeThrottled,
 		"Server.InternalError": cloud.CodeDown, "InternalError": cloud.CodeDown, "Unavailable": cloud.CodeDown,
 	} {
 		if err := fail("try", saidBy("RunInstances", said, http.StatusBadRequest)); cloud.CodeOf(err) != want {
