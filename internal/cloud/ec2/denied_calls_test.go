@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	scaling "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -54,6 +56,22 @@ func changesOf(theirs, ours belongings) []attempt {
 		ask("take a server out of a pool", (*elasticloadbalancing.Client).DeregisterTargets, &elasticloadbalancing.DeregisterTargetsInput{TargetGroupArn: &theirs.pool, Targets: targets(theirs.instance)}),
 		ask("tag a pool as ours", (*elasticloadbalancing.Client).AddTags, &elasticloadbalancing.AddTagsInput{ResourceArns: []string{theirs.pool}, Tags: []elb.Tag{{Key: stolen[0].Key, Value: stolen[0].Value}}}),
 
+		ask("make a version of a template", (*sdk.Client).CreateLaunchTemplateVersion, &sdk.CreateLaunchTemplateVersionInput{
+			LaunchTemplateId: &theirs.template, SourceVersion: aws.String("1"), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &ours.image},
+		}),
+		ask("launch by their template", (*sdk.Client).RunInstances, by(theirs.template, ours.subnet)),
+		ask("launch by our template in their group", (*sdk.Client).RunInstances, by(ours.template, ours.subnet, func(in *sdk.RunInstancesInput) { in.SecurityGroupIds = []string{theirs.group} })),
+		ask("launch their image by our template", (*sdk.Client).RunInstances, by(ours.template, ours.subnet, func(in *sdk.RunInstancesInput) { in.ImageId = &theirs.image })),
+		ask("refresh a group", (*autoscaling.Client).StartInstanceRefresh, &autoscaling.StartInstanceRefreshInput{AutoScalingGroupName: &theirs.scaling}),
+		ask("roll a group", (*autoscaling.Client).StartInstanceRefresh, roll(theirs)),
+		{"roll a group back", func(c caller) error {
+			if _, err := c.caller("AKIDLAB").groups.StartInstanceRefresh(c.Context(), roll(theirs)); err != nil {
+				return err
+			}
+			_, err := c.groups.RollbackInstanceRefresh(c.Context(), &autoscaling.RollbackInstanceRefreshInput{AutoScalingGroupName: &theirs.scaling})
+			return err
+		}},
+
 		ask("reboot", (*sdk.Client).RebootInstances, &sdk.RebootInstancesInput{InstanceIds: in}),
 		ask("reboot ours and theirs", (*sdk.Client).RebootInstances, &sdk.RebootInstancesInput{InstanceIds: []string{ours.instance, theirs.instance}}),
 		ask("attach our volume to their instance", (*sdk.Client).AttachVolume, &sdk.AttachVolumeInput{InstanceId: &theirs.instance, VolumeId: &ours.volume, Device: aws.String("/dev/sdg")}),
@@ -85,13 +103,20 @@ func changesOf(theirs, ours belongings) []attempt {
 		ask("delete an interface", (*sdk.Client).DeleteNetworkInterface, &sdk.DeleteNetworkInterfaceInput{NetworkInterfaceId: &theirs.free}),
 		ask("delete a group", (*sdk.Client).DeleteSecurityGroup, &sdk.DeleteSecurityGroupInput{GroupId: &theirs.group, DryRun: yes}),
 	}
-	for _, id := range []string{theirs.attached, theirs.group, theirs.nic, theirs.instance, theirs.image, theirs.snapshot} {
+	for _, id := range []string{theirs.attached, theirs.group, theirs.nic, theirs.instance, theirs.image, theirs.snapshot, theirs.template} {
 		list = append([]attempt{
 			ask("tag "+id+" as ours", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{Resources: []string{id}, Tags: stolen, DryRun: yes}),
 			ask("untag "+id, (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{Resources: []string{id}, DryRun: yes}),
 		}, list...)
 	}
 	return list
+}
+
+// roll leads a scaling group to the version that it has.
+func roll(whose belongings) *autoscaling.StartInstanceRefreshInput {
+	return &autoscaling.StartInstanceRefreshInput{
+		AutoScalingGroupName: &whose.scaling, DesiredConfiguration: &scaling.DesiredConfiguration{LaunchTemplate: firstOf(whose.template)},
+	}
 }
 
 func targets(instance string) []elb.TargetDescription {
@@ -118,6 +143,9 @@ func (b *bench) creationsFor(owner string, ours belongings) []attempt {
 			AvailabilityZone: &zone, Size: aws.Int32(1), DryRun: yes, TagSpecifications: tagging(owner, types.ResourceTypeVolume),
 		}),
 		ask("launch", (*sdk.Client).RunInstances, launch(base, owner, on(ours.free), dry)),
+		ask("launch by our template", (*sdk.Client).RunInstances, by(ours.template, ours.subnet, func(in *sdk.RunInstancesInput) {
+			in.TagSpecifications = append(tagging(owner, types.ResourceTypeInstance), tagging("test", types.ResourceTypeNetworkInterface)...)
+		})),
 		ask("launch with a volume", (*sdk.Client).RunInstances, onlyInstance),
 		ask("capture", (*sdk.Client).CreateImage, &sdk.CreateImageInput{
 			InstanceId: &ours.instance, Name: aws.String("n"), DryRun: yes, TagSpecifications: tagging(owner, types.ResourceTypeImage, types.ResourceTypeSnapshot),
@@ -178,6 +206,18 @@ func (b *bench) unneeded(ours belongings) []attempt {
 			TargetGroupArn: &ours.pool, Attributes: []elb.TargetGroupAttribute{{Key: aws.String("deregistration_delay.timeout_seconds"), Value: aws.String("0")}},
 		}),
 		ask("delete a pool", (*elasticloadbalancing.Client).DeleteTargetGroup, &elasticloadbalancing.DeleteTargetGroupInput{TargetGroupArn: &ours.pool}),
+		ask("make a template", (*sdk.Client).CreateLaunchTemplate, &sdk.CreateLaunchTemplateInput{
+			LaunchTemplateName: aws.String("more"), DryRun: yes, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &ours.image},
+			TagSpecifications: tagging("test", types.ResourceTypeLaunchTemplate),
+		}),
+		ask("launch another version by default", (*sdk.Client).ModifyLaunchTemplate, &sdk.ModifyLaunchTemplateInput{LaunchTemplateId: &ours.template, DefaultVersion: aws.String("1")}),
+		ask("make a group", (*autoscaling.Client).CreateAutoScalingGroup, &autoscaling.CreateAutoScalingGroupInput{
+			AutoScalingGroupName: aws.String("more"), MinSize: aws.Int32(0), MaxSize: aws.Int32(0), VPCZoneIdentifier: &ours.subnet, LaunchTemplate: firstOf(ours.template),
+			Tags: []scaling.Tag{{Key: stolen[0].Key, Value: stolen[0].Value}},
+		}),
+		ask("make a group larger", (*autoscaling.Client).UpdateAutoScalingGroup, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: &ours.scaling, MaxSize: aws.Int32(2)}),
+		ask("delete a group", (*autoscaling.Client).DeleteAutoScalingGroup, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: &ours.scaling}),
+		ask("delete the other group", (*autoscaling.Client).DeleteAutoScalingGroup, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String("more")}),
 		put("/other/production/web"), put("/hallmarks/web"), put("/aws/service/web"),
 		{"read a parameter", func(c caller) error {
 			_, err := c.ssm.GetParameter(c.Context(), &ssm.GetParameterInput{Name: aws.String("/other/production/web")})

@@ -10,6 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	scaling "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -27,6 +29,8 @@ type caller struct {
 	ssm *ssm.Client
 	sts *sts.Client
 	key string
+
+	groups *autoscaling.Client
 }
 
 func (b *bench) caller(key string) caller {
@@ -34,7 +38,7 @@ func (b *bench) caller(key string) caller {
 		Region: region, BaseEndpoint: aws.String("http://lab.invalid"), HTTPClient: &http.Client{Transport: b.wire}, RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(key, "secret", ""),
 	}
-	return caller{b, sdk.NewFromConfig(c), elasticloadbalancing.NewFromConfig(c), ssm.NewFromConfig(c), sts.NewFromConfig(c), key}
+	return caller{b, sdk.NewFromConfig(c), elasticloadbalancing.NewFromConfig(c), ssm.NewFromConfig(c), sts.NewFromConfig(c), key, autoscaling.NewFromConfig(c)}
 }
 
 // hallmark is who has the role with the policy.
@@ -62,6 +66,7 @@ type belongings struct {
 	instance, nic, attached       string // that belong together
 	group, volume, free, snapshot string
 	image, subnet, pool           string
+	template, scaling             string // a scaling group's, which has no servers
 }
 
 // belongings are made by root.
@@ -104,7 +109,49 @@ func (b *bench) belongings(owner string) (m belongings) {
 	must(b, err)
 	m.snapshot = *snapshot.SnapshotId
 	rest()
+	template, err := b.api.CreateLaunchTemplate(ctx, &sdk.CreateLaunchTemplateInput{
+		LaunchTemplateName: aws.String("template-of-" + owner), TagSpecifications: tagging(owner, types.ResourceTypeLaunchTemplate),
+		LaunchTemplateData: &types.RequestLaunchTemplateData{
+			ImageId: &m.image, InstanceType: types.InstanceTypeT3Small, SecurityGroupIds: []string{m.group}, TagSpecifications: templateTagging(owner),
+		},
+	})
+	must(b, err)
+	m.template, m.scaling = *template.LaunchTemplate.LaunchTemplateId, "group-of-"+owner
+	in := &autoscaling.CreateAutoScalingGroupInput{
+		AutoScalingGroupName: &m.scaling, MinSize: aws.Int32(0), MaxSize: aws.Int32(1), VPCZoneIdentifier: &m.subnet, LaunchTemplate: firstOf(m.template),
+	}
+	if owner != "" {
+		in.Tags = []scaling.Tag{{Key: aws.String("hallmark:owner"), Value: &owner}}
+	}
+	_, err = b.caller("AKIDLAB").groups.CreateAutoScalingGroup(ctx, in)
+	must(b, err)
 	return m
+}
+
+// firstOf is the first version of a launch template.
+func firstOf(template string) *scaling.LaunchTemplateSpecification {
+	return &scaling.LaunchTemplateSpecification{LaunchTemplateId: &template, Version: aws.String("1")}
+}
+
+// templateTagging gives an owner to what a template launches.
+func templateTagging(owner string) []types.LaunchTemplateTagSpecificationRequest {
+	var list []types.LaunchTemplateTagSpecificationRequest
+	for _, s := range tagging(owner, types.ResourceTypeInstance, types.ResourceTypeVolume) {
+		list = append(list, types.LaunchTemplateTagSpecificationRequest{ResourceType: s.ResourceType, Tags: s.Tags})
+	}
+	return list
+}
+
+// by launches what a template says in a subnet, as a dry run.
+func by(template, subnet string, change ...func(*sdk.RunInstancesInput)) *sdk.RunInstancesInput {
+	in := &sdk.RunInstancesInput{
+		LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: &template, Version: aws.String("1")},
+		MinCount:       aws.Int32(1), MaxCount: aws.Int32(1), SubnetId: &subnet, DryRun: aws.Bool(true),
+	}
+	for _, c := range change {
+		c(in)
+	}
+	return in
 }
 
 // rest is until everything has happened, in the bubble's time.
@@ -159,7 +206,7 @@ type attempt struct {
 // ask makes an attempt of a method of a service's client and its parameters.
 func ask[Client, Options, In, Out any](what string, method func(*Client, context.Context, *In, ...func(*Options)) (*Out, error), in *In) attempt {
 	return attempt{what, func(c caller) error {
-		for _, one := range []any{c.ec2, c.elb, c.ssm, c.sts} {
+		for _, one := range []any{c.ec2, c.elb, c.groups, c.ssm, c.sts} {
 			if client, ok := one.(*Client); ok {
 				_, err := method(client, c.Context(), in)
 				return err
@@ -225,6 +272,7 @@ func (b *bench) allowed(ours belongings) {
 	for what, in := range map[string]*sdk.RunInstancesInput{
 		"a vendor's image": launch(string(b.base().ID), "test", on(ours.free), dry),
 		"our own image":    launch(ours.image, "test", on(ours.free), dry),
+		"by our template":  by(ours.template, ours.subnet),
 	} {
 		if _, err := c.ec2.RunInstances(b.Context(), in); !rehearsed(err) {
 			b.Errorf("launch %s: %v", what, err)
@@ -245,6 +293,8 @@ func (b *bench) dispose(all ...belongings) {
 			_, _ = b.api.DeleteVolume(ctx, &sdk.DeleteVolumeInput{VolumeId: &v})
 		}
 		_, _ = b.api.DeregisterImage(ctx, &sdk.DeregisterImageInput{ImageId: &m.image, DeleteAssociatedSnapshots: aws.Bool(true)})
+		_, _ = b.caller("AKIDLAB").groups.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: &m.scaling, ForceDelete: aws.Bool(true)})
+		_, _ = b.api.DeleteLaunchTemplate(ctx, &sdk.DeleteLaunchTemplateInput{LaunchTemplateId: &m.template})
 		_, _ = b.balancing().DeleteTargetGroup(ctx, &elasticloadbalancing.DeleteTargetGroupInput{TargetGroupArn: &m.pool})
 		_, _ = b.api.DeleteSnapshot(ctx, &sdk.DeleteSnapshotInput{SnapshotId: &m.snapshot})
 		for _, n := range []string{m.nic, m.free} {

@@ -9,7 +9,7 @@
 //	cloud.Server    an instance on the interface of its name
 //	cloud.Volume    an EBS volume in the zone of the server that its name begins with
 //	cloud.Image     an AMI with its snapshots, also in the regions that it was published to
-//	a pool          a target group of a load balancer
+//	a pool          a target group of a load balancer; a group: an Auto Scaling group (cloud.Balancer)
 //
 // There is no EC2 key pair: whom a server lets in, its user-data says.
 //
@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -39,6 +40,7 @@ import (
 var (
 	_ cloud.Provider  = (*Provider)(nil)
 	_ cloud.Publisher = (*Provider)(nil)
+	_ cloud.Balancer  = (*Provider)(nil)
 )
 
 // Config says which account and region, and what of it may be used. Region, Subnets, Types and Reach
@@ -79,6 +81,7 @@ type Provider struct {
 	api     *ec2.Client
 	regions map[string]*ec2.Client // also Region's
 	params  map[string]*ssm.Client // by region
+	scaling map[string]*autoscaling.Client
 
 	balancing *elasticloadbalancing.Client
 
@@ -107,12 +110,13 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	}
 	p := &Provider{
 		cfg: cfg, account: *who.Account,
-		regions: map[string]*ec2.Client{}, params: map[string]*ssm.Client{},
+		regions: map[string]*ec2.Client{}, params: map[string]*ssm.Client{}, scaling: map[string]*autoscaling.Client{},
 		balancing: elasticloadbalancing.NewFromConfig(sdk),
 	}
 	for _, region := range append([]string{cfg.Region}, cfg.Regions...) {
 		p.regions[region] = ec2.NewFromConfig(sdk, func(o *ec2.Options) { o.Region = region })
 		p.params[region] = ssm.NewFromConfig(sdk, func(o *ssm.Options) { o.Region = region })
+		p.scaling[region] = autoscaling.NewFromConfig(sdk, func(o *autoscaling.Options) { o.Region = region })
 	}
 	p.api = p.regions[cfg.Region]
 	p.holding.ask = p.attached

@@ -287,9 +287,13 @@ func (p *Provider) listSnapshots(ctx context.Context, api *ec2.Client, filters [
 	return list, nil
 }
 
-// launchedBy gives the name of a launch template of ours whose latest or default version launches an
-// image; "" if there is none.
+// launchedBy gives the name of a launch template of ours that launches an image; "" if there is none. Of a
+// template's versions those count that may be launched: the latest, the default, and what scaling groups use.
 func (p *Provider) launchedBy(ctx context.Context, api *ec2.Client, ami string) (string, error) {
+	used, err := p.usedVersions(ctx, api.Options().Region)
+	if err != nil {
+		return "", err
+	}
 	pages := ec2.NewDescribeLaunchTemplatesPaginator(api, &ec2.DescribeLaunchTemplatesInput{Filters: where(tagOwner, "")})
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
@@ -298,7 +302,7 @@ func (p *Provider) launchedBy(ctx context.Context, api *ec2.Client, ami string) 
 		}
 		for _, t := range out.LaunchTemplates {
 			versions, err := api.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
-				LaunchTemplateId: t.LaunchTemplateId, Versions: []string{"$Latest", "$Default"},
+				LaunchTemplateId: t.LaunchTemplateId, Versions: append([]string{"$Latest", "$Default"}, used[aws.ToString(t.LaunchTemplateId)]...),
 			})
 			if absent(err) {
 				continue

@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elasticloadbalancing "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -41,7 +42,7 @@ type opinion struct {
 	try func(*world) error
 }
 
-var opinions = slices.Concat(networkOpinions, volumeOpinions, serverOpinions, imageOpinions, publishOpinions, ownedOpinions, poolOpinions)
+var opinions = slices.Concat(networkOpinions, volumeOpinions, serverOpinions, imageOpinions, publishOpinions, ownedOpinions, poolOpinions, rollOpinions)
 
 // The laboratory does what the documentation says; where moto does not, the laboratory shows that the
 // question was put rightly.
@@ -139,6 +140,7 @@ type world struct {
 	who      *sts.Client
 
 	balancing *elasticloadbalancing.Client
+	scaling   *autoscaling.Client
 
 	subnets []types.Subnet // in two zones of one VPC
 	base    types.Image
@@ -154,7 +156,7 @@ func newWorld(t *testing.T, endpoint string, transport http.RoundTripper, region
 	w := &world{
 		T: t, api: sdk.NewFromConfig(all), far: sdk.NewFromConfig(all, func(o *sdk.Options) { o.Region = elsewhere }),
 		params: ssm.NewFromConfig(all), who: sts.NewFromConfig(all), names: new(int),
-		balancing: elasticloadbalancing.NewFromConfig(all),
+		balancing: elasticloadbalancing.NewFromConfig(all), scaling: autoscaling.NewFromConfig(all),
 	}
 	subnets, err := w.api.DescribeSubnets(t.Context(), &sdk.DescribeSubnetsInput{})
 	must(t, err)

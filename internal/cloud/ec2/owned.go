@@ -17,7 +17,8 @@ import (
 // Owned lists in all regions, for a region may have been the home before: instances and spot requests
 // without one, volumes, networks (while any group or interface of theirs is there), images (in any state),
 // snapshots whose image is gone or was never completed, and key pairs, which this package makes none of.
-// Root volumes belong to their instances, unless one was left behind. Identifiers of other regions than
+// Root volumes belong to their instances, unless one was left behind; what a scaling group launched is the
+// group's, which would launch another one. Identifiers of other regions than
 // Config.Region carry the region ("us-east-1/i-…").
 func (p *Provider) Owned(ctx context.Context, owner string) ([]cloud.Resource, error) {
 	const call = "list what is owned"
@@ -50,7 +51,7 @@ func (p *Provider) at(region string) *Provider {
 	if region == p.cfg.Region {
 		return p
 	}
-	there := &Provider{cfg: p.cfg, api: p.regions[region], regions: p.regions, params: p.params, account: p.account}
+	there := &Provider{cfg: p.cfg, api: p.regions[region], regions: p.regions, params: p.params, scaling: p.scaling, account: p.account}
 	there.cfg.Region = region
 	there.holding.ask = there.attached
 	return there
@@ -73,6 +74,9 @@ func (p *Provider) ownedServers(ctx context.Context, owner string) ([]cloud.Reso
 	var owned []cloud.Resource
 	for _, in := range list {
 		t := read(in.Tags)
+		if t[tagGroupName] != "" {
+			continue
+		}
 		owned = append(owned, resource(cloud.KindServer, *in.InstanceId, t[tagServer], t))
 	}
 	requests, err = p.without(ctx, requests, list)
