@@ -45,7 +45,8 @@ func inFleet(t *testing.T, test func(f *fleet)) {
 
 func (b *bench) fleet() *fleet {
 	f := &fleet{bench: b, groups: b.caller("AKIDLAB").groups, pool: b.pool("web", "test", elb.TargetTypeEnumInstance)}
-	f.from, f.to = b.images()
+	images := b.images("web-1.0", "web-1.1")
+	f.from, f.to = images[0], images[1]
 	f.roll = cloud.Roll{Token: "release-1.1", Owner: "test", Group: "web", Image: f.to}
 	doors, err := f.api.CreateSecurityGroup(f.Context(), &sdk.CreateSecurityGroupInput{GroupName: aws.String("web"), Description: aws.String("the fleet's")})
 	must(f, err)
@@ -57,18 +58,18 @@ func (b *bench) fleet() *fleet {
 	return f
 }
 
-// images are two of ours, captured from a server.
-func (b *bench) images() (from, to cloud.ImageID) {
+// images are ours, captured from a server.
+func (b *bench) images(names ...string) (ids []cloud.ImageID) {
 	b.Helper()
 	s := b.server("bench")
 	must(b, b.p.Stop(b.Context(), s.ID, true))
-	for name, id := range map[string]*cloud.ImageID{"web-1.0": &from, "web-1.1": &to} {
+	for _, name := range names {
 		i, err := b.p.Capture(b.Context(), s.ID, cloud.ImageSpec{Name: name, Kind: cloud.Prebuilt, Tags: start})
 		must(b, err)
-		*id = i.ID
+		ids = append(ids, i.ID)
 	}
 	must(b, b.p.Destroy(b.Context(), s.ID))
-	return from, to
+	return ids
 }
 
 func ownedBy(owner string) []types.Tag {

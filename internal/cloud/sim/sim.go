@@ -22,6 +22,9 @@ type Options struct {
 	Boot     time.Duration // from Launch, Start or Reboot until a server runs
 	Shutdown time.Duration // from Stop without force until it is stopped
 	Capture  time.Duration // how long Capture takes
+	Drain    time.Duration // from Leave until no request is under way on a server
+	Check    time.Duration // from Join until the balancer has looked at it
+	Replace  time.Duration // how long a group takes to be rolled, and back
 	Capacity int           // servers at once; 0: no limit. The next gets CodeCapacity
 	Cache    string        // Network.Cache
 }
@@ -34,8 +37,8 @@ type Record struct {
 	Err  string
 }
 
-// Cloud is the simulated provider. It is also a cloud.Snapshotter, a cloud.BaseImporter, a cloud.Publisher
-// and a cloud.Screenshotter. Its methods may be called at the same time.
+// Cloud is the simulated provider. It is also a cloud.Snapshotter, a cloud.BaseImporter, a cloud.Publisher,
+// a cloud.Screenshotter and a cloud.Balancer. Its methods may be called at the same time.
 type Cloud struct {
 	opts Options
 	disk *disk // nil: memory only

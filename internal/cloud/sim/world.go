@@ -22,6 +22,9 @@ type world struct {
 	Servers  []*server  `json:"servers"`
 	Volumes  []*volume  `json:"volumes"`
 	Images   []*image   `json:"images"`
+	Pools    []*pool    `json:"pools,omitempty"`
+	Groups   []*group   `json:"groups,omitempty"`
+	Ailing   []string   `json:"ailing,omitempty"` // servers, and images of groups, that balancers call unhealthy
 
 	Published map[cloud.ImageID][]string          `json:"published,omitempty"` // for which channels, sorted
 	Pointed   map[string]map[string]cloud.ImageID `json:"pointed,omitempty"`   // by channel and role
