@@ -44,8 +44,9 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION): | go
 	mv bin/golangci-lint $@
 
 .PHONY: bench
-bench: base ## image builds and environments against the same work by hand, idle memory: as ratios
+bench: base ## image builds and environments against the same work by hand, idle memory: as ratios; calls to EC2
 	go test -p 1 -run '^$$' -bench 'IdleDaemon|Image|Environment' -benchtime 1x -timeout 90m ./cmd/hallmark ./imager ./internal/environment
+	go test -run 'TestCalls|TestManyEnvironments' -v -timeout 30m ./internal/cloud/ec2 -environments 200
 
 .PHONY: build
 build: go ## bin/hallmark and bin/hallmark-probe

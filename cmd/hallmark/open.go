@@ -199,7 +199,10 @@ func lock(cfg config.Config) (release func(), ok bool, err error) {
 	if err != nil {
 		return nil, false, errors.Join(fmt.Errorf("lock %s: %w", cfg.LockFile(), err), f.Close())
 	}
-	return func() { _ = f.Close() }, true, nil // closing gives the lock back
+	return func() {
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // closing would leave it to a child that is just being made
+		_ = f.Close()
+	}, true, nil
 }
 
 // actor is who asks, for the ledger.

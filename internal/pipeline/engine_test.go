@@ -2,9 +2,9 @@ package pipeline_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
@@ -179,6 +179,15 @@ func TestResumedIntoASecondAttempt(t *testing.T) {
 	d.nothingLeft()
 }
 
+// failed reports whether any run has a failure on record.
+func (d *daemon) failed(ctx context.Context) bool {
+	runs, _ := d.parts.Ledger.Runs(ctx, ledger.RunFilter{})
+	return slices.ContainsFunc(runs, func(r ledger.Run) bool {
+		results, _ := d.parts.Ledger.Results(ctx, r.ID)
+		return slices.ContainsFunc(results, func(r ledger.Result) bool { return r.Outcome == ledger.Failed })
+	})
+}
+
 // A process dies between a failure and the audit that was to judge it. That the test passes when the
 // next one repeats it does not undo the failure.
 func TestAFailureOutlivesItsProcess(t *testing.T) {
@@ -186,18 +195,12 @@ func TestAFailureOutlivesItsProcess(t *testing.T) {
 	g := young(t)
 	m := newMoment()
 	g.answers.Fail("web-1", "port:tcp:80:holds", "nothing listens")
-	var failing atomic.Bool
-	g.answers.Before = func(s environmenttest.Server, q string) {
-		if s.Name == "web-1" && q == "validate build/web" {
-			failing.Store(true)
-		}
-	}
-	g.onCall(func(_ context.Context, _ *daemon, call cloud.Call) {
-		if call.Verb == cloud.VerbServers && failing.Load() {
+	d := g.daemon()
+	g.onCall(func(ctx context.Context, d *daemon, call cloud.Call) {
+		if call.Verb == cloud.VerbServers && d.failed(ctx) { // other servers are looked at all the time
 			m.stay()
 		}
 	})
-	d := g.daemon()
 	run := d.start(pipeline.Request{})
 	<-m.come
 	d.kill(m)

@@ -252,7 +252,7 @@ func publishing(ctx context.Context, parts Parts, wait bool) (release func(), er
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
 		case err == nil:
-			return func() { _ = f.Close() }, nil // closing gives the lock back
+			return func() { unlock(f) }, nil
 		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 		case !wait:
@@ -266,4 +266,11 @@ func publishing(ctx context.Context, parts Parts, wait bool) (release func(), er
 		case <-tick.C:
 		}
 	}
+}
+
+// unlock does not leave it to closing the file: a child process that is just being made shares the lock
+// until it runs its own program.
+func unlock(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	_ = f.Close()
 }

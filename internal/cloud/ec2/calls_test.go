@@ -3,6 +3,7 @@ package ec2_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -151,12 +152,13 @@ func TestCallsOfAnImage(t *testing.T) {
 	})
 }
 
-// Two hundred environments at once, with twenty calls a second for all of them.
-func TestTwoHundredEnvironments(t *testing.T) {
-	if testing.Short() {
-		t.Skip("1,600 servers take the laboratory minutes: not with -short")
-	}
-	const environments, calls = 200, 20
+// many is how many environments are at once: `make bench` has 200, which takes the laboratory minutes.
+var many = flag.Int("environments", 20, "how many environments TestManyEnvironments has at once")
+
+// Many environments at once, with twenty calls a second for all of them.
+func TestManyEnvironments(t *testing.T) {
+	const calls = 20
+	environments := *many
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var waits []time.Duration
