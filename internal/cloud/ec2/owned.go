@@ -74,7 +74,7 @@ func (p *Provider) ownedServers(ctx context.Context, owner string) ([]cloud.Reso
 	var owned []cloud.Resource
 	for _, in := range list {
 		t := read(in.Tags)
-		if t[tagGroupName] != "" {
+		if t[tagServer] == "" || t[tagGroupName] != "" {
 			continue
 		}
 		owned = append(owned, resource(cloud.KindServer, *in.InstanceId, t[tagServer], t))
@@ -93,6 +93,9 @@ func (p *Provider) ownedVolumes(ctx context.Context, owner string) ([]cloud.Reso
 	for _, v := range list {
 		t := read(v.Tags)
 		name := t[tagVolume]
+		if name == "" && t[tagServer] == "" {
+			continue
+		}
 		if name == "" { // a root volume
 			if v.State == types.VolumeStateInUse || v.State == types.VolumeStateCreating {
 				continue
@@ -144,6 +147,9 @@ func (p *Provider) ownedImages(ctx context.Context, owner string) ([]cloud.Resou
 	var owned []cloud.Resource
 	pending, used := map[string]bool{}, map[string]bool{}
 	for _, i := range images {
+		if read(i.Tags)[tagKind] == "" {
+			continue
+		}
 		owned = append(owned, resource(cloud.KindImage, *i.ImageId, aws.ToString(i.Name), read(i.Tags)))
 		if i.State != types.ImageStateAvailable {
 			pending[aws.ToString(i.Name)] = true
@@ -155,7 +161,7 @@ func (p *Provider) ownedImages(ctx context.Context, owner string) ([]cloud.Resou
 		}
 	}
 	for _, s := range snapshots {
-		if t := read(s.Tags); !used[*s.SnapshotId] && !pending[t[tagImage]] {
+		if t := read(s.Tags); t[tagImage] != "" && !used[*s.SnapshotId] && !pending[t[tagImage]] {
 			owned = append(owned, resource(cloud.KindSnapshot, *s.SnapshotId, t[tagImage], t))
 		}
 	}
@@ -169,6 +175,9 @@ func (p *Provider) ownedKeys(ctx context.Context, owner string) ([]cloud.Resourc
 	}
 	var owned []cloud.Resource
 	for _, k := range out.KeyPairs {
+		if read(k.Tags)[tagEnvironment] == "" {
+			continue
+		}
 		owned = append(owned, resource(cloud.KindKey, *k.KeyPairId, aws.ToString(k.KeyName), read(k.Tags)))
 	}
 	return owned, nil

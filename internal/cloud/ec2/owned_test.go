@@ -59,11 +59,53 @@ func (b *bench) leftovers(where, owner string) {
 	must(b, err)
 	_, err = b.api.ImportKeyPair(b.Context(), &sdk.ImportKeyPairInput{
 		KeyName: aws.String(owner), PublicKeyMaterial: []byte(publicKey), TagSpecifications: []types.TagSpecification{{
-			ResourceType: types.ResourceTypeKeyPair, Tags: []types.Tag{{Key: aws.String("hallmark:owner"), Value: aws.String(owner)}},
+			ResourceType: types.ResourceTypeKeyPair, Tags: []types.Tag{
+				{Key: aws.String("hallmark:owner"), Value: aws.String(owner)}, {Key: aws.String("hallmark:environment"), Value: aws.String("left")},
+			},
 		}},
 	}, in(where))
 	must(b, err)
 	time.Sleep(time.Minute)
+}
+
+// What carries our owner's tag and nothing that says what it is to us is the user's: what a launch template
+// tagged, what outlived a fleet's server, backups that took over tags. It is neither listed nor removed.
+func TestTheUsersOwnIsNotOwned(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		tags := func(kind types.ResourceType) []types.TagSpecification {
+			return []types.TagSpecification{{ResourceType: kind, Tags: []types.Tag{{Key: aws.String("hallmark:owner"), Value: aws.String("test")}}}}
+		}
+		run, err := b.api.RunInstances(b.Context(), &sdk.RunInstancesInput{
+			ImageId: aws.String(string(b.base().ID)), InstanceType: "t3.small", MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+			SubnetId: aws.String(b.lab.Subnet(region + "a")), TagSpecifications: append(tags(types.ResourceTypeInstance), tags(types.ResourceTypeVolume)...),
+		})
+		must(b, err)
+		volume, err := b.api.CreateVolume(b.Context(), &sdk.CreateVolumeInput{
+			AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(1), TagSpecifications: tags(types.ResourceTypeVolume),
+		})
+		must(b, err)
+		_, err = b.api.ImportKeyPair(b.Context(), &sdk.ImportKeyPairInput{
+			KeyName: aws.String("fleet"), PublicKeyMaterial: []byte(publicKey), TagSpecifications: tags(types.ResourceTypeKeyPair),
+		})
+		must(b, err)
+		time.Sleep(time.Minute) // the bubble's
+		_, err = b.api.CreateSnapshot(b.Context(), &sdk.CreateSnapshotInput{VolumeId: volume.VolumeId, TagSpecifications: tags(types.ResourceTypeSnapshot)})
+		must(b, err)
+		_, err = b.api.CreateImage(b.Context(), &sdk.CreateImageInput{
+			InstanceId: run.Instances[0].InstanceId, Name: aws.String("a backup"), TagSpecifications: append(tags(types.ResourceTypeImage), tags(types.ResourceTypeSnapshot)...),
+		})
+		must(b, err)
+		time.Sleep(10 * time.Minute)
+		before := b.tagged(region, "test")
+		if len(before) != 5 {
+			b.Fatalf("one of each kind was to be made: %v", before)
+		}
+		owned, err := b.p.Owned(b.Context(), "test")
+		must(b, err)
+		if len(owned) != 0 {
+			b.Errorf("owned: %+v", owned)
+		}
+	})
 }
 
 // tagged counts what carries an owner's tag in a region by the API's own list of tags, ended instances and
