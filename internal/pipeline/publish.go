@@ -20,6 +20,9 @@ import (
 // same: an image is published before a channel moves to it, then the channel names it, then the one
 // that it named before is withdrawn. So whoever follows a channel finds an image at any moment.
 
+// errStays says that a channel goes on naming what it named.
+var errStays = errors.New("not all of its images are published")
+
 // publisher is nil if the provider only serves runs.
 func (p Parts) publisher() cloud.Publisher { return cloud.CapabilitiesOf(p.Cloud).Publisher }
 
@@ -71,16 +74,38 @@ func align(ctx context.Context, parts Parts, wait bool) error {
 	if err != nil {
 		return err
 	}
-	offers := held.offers()
-	missing, failed := publish(ctx, parts, p, offers, published)
-	for _, channel := range slices.Sorted(maps.Keys(held)) {
-		if slices.ContainsFunc(slices.Collect(maps.Values(held[channel])), func(id cloud.ImageID) bool { return missing[id] }) {
-			continue // all roles move at once, or none
-		}
-		failed = errors.Join(failed, point(ctx, parts, p, channel, held[channel]))
+	named, err := names(ctx, p, held)
+	if err != nil {
+		return err
 	}
+	offers := held.offers()
+	// What a channel still names stays as that channel wants it, until it names another.
+	both := held.with(named).offers()
+	maps.DeleteFunc(both, func(id cloud.ImageID, _ []string) bool { return offers[id] == nil })
+	missing, failed := publish(ctx, parts, p, both, published)
+	for id, channels := range both {
+		if !missing[id] {
+			published[id] = channels
+		}
+	}
+	for _, channel := range slices.Sorted(maps.Keys(held)) {
+		var err error
+		if slices.ContainsFunc(slices.Collect(maps.Values(held[channel])), func(id cloud.ImageID) bool { return missing[id] }) {
+			err = errStays // all roles move at once, or none
+		} else {
+			err = point(ctx, parts, p, channel, held[channel], named[channel])
+			failed = errors.Join(failed, err)
+		}
+		if err != nil {
+			maps.DeleteFunc(offers, func(id cloud.ImageID, _ []string) bool {
+				return slices.Contains(slices.Collect(maps.Values(named[channel])), id)
+			})
+		}
+	}
+	_, err = publish(ctx, parts, p, offers, published)
+	failed = errors.Join(failed, err)
 	for _, id := range slices.Sorted(maps.Keys(published)) {
-		if offers[id] != nil {
+		if both[id] != nil {
 			continue
 		}
 		err := p.Publish(ctx, id, nil)
@@ -149,6 +174,34 @@ func (h holding) offers() map[cloud.ImageID][]string {
 	return offers
 }
 
+// with is h and what channels name beside.
+func (h holding) with(named holding) holding {
+	all := holding{}
+	for _, one := range []holding{h, named} {
+		for channel, images := range one {
+			if all[channel] == nil {
+				all[channel] = map[string]cloud.ImageID{}
+			}
+			for role, id := range images {
+				all[channel][string(id)+" "+role] = id
+			}
+		}
+	}
+	return all
+}
+
+// names gives what channels name now, by role.
+func names(ctx context.Context, p cloud.Publisher, held holding) (holding, error) {
+	named := holding{}
+	for channel := range held {
+		var err error
+		if named[channel], err = p.Pointed(ctx, channel); err != nil {
+			return nil, err
+		}
+	}
+	return named, nil
+}
+
 // publishSet publishes a set's images for one channel more than those that hold them.
 func publishSet(ctx context.Context, parts Parts, p cloud.Publisher, set, channel string) error {
 	held, err := holdings(ctx, parts)
@@ -163,7 +216,11 @@ func publishSet(ctx context.Context, parts Parts, p cloud.Publisher, set, channe
 	if err != nil {
 		return err
 	}
-	before, want := held.offers(), map[cloud.ImageID][]string{}
+	named, err := names(ctx, p, held)
+	if err != nil {
+		return err
+	}
+	before, want := held.with(named).offers(), map[cloud.ImageID][]string{}
 	for _, id := range images {
 		want[id] = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(before[id]), channel))))
 	}
@@ -197,12 +254,8 @@ func publish(ctx context.Context, parts Parts, p cloud.Publisher, want, publishe
 	return missing, failed
 }
 
-// point makes a channel name these images, by role, and no others.
-func point(ctx context.Context, parts Parts, p cloud.Publisher, channel string, images map[string]cloud.ImageID) error {
-	named, err := p.Pointed(ctx, channel)
-	if err != nil {
-		return err
-	}
+// point makes a channel name these images, by role, and no others. Named is what it names now.
+func point(ctx context.Context, parts Parts, p cloud.Publisher, channel string, images, named map[string]cloud.ImageID) error {
 	want := map[string]cloud.ImageID{}
 	for role := range named {
 		want[role] = "" // it names a role that the set has not

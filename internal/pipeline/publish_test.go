@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,43 @@ func TestMoveAndAlign(t *testing.T) {
 	if calls := s.sim.Records()[n:]; len(calls) != 3 || s.log.Len() != said { // one for images, one for each channel
 		t.Errorf("with nothing to do: %v, and it says %s", calls, s.log.String()[said:])
 	}
+}
+
+// What a channel has left stays offered for it until the channel names something else, also if another
+// channel still holds it.
+func TestNarrowedLast(t *testing.T) {
+	t.Parallel()
+	s := newStall(t)
+	s.set("a", "web")
+	s.set("b", "web")
+	for _, channel := range []string{"production", "release-1.0"} {
+		s.must(s.move(channel, "b", ledger.Promote))
+	}
+	s.align()
+	s.must(s.move("production", "a", ledger.Promote))
+	n := len(s.sim.Records())
+	s.align()
+	if got, want := s.changes(n), []string{"point production/web", "publish " + string(s.image("b-web"))}; !slices.Equal(got, want) {
+		t.Errorf("changes %v, want %v", got, want)
+	}
+	s.offers("a-web: production", "b-web: release-1.0")
+
+	// One that cannot be told of its new image goes on naming the old one, which stays as it is.
+	s.before = func(call cloud.Call) error {
+		if call.Verb == cloud.VerbPoint {
+			return &cloud.Error{Call: call.String(), Code: cloud.CodeRefused, Err: errors.New("no such key")}
+		}
+		return nil
+	}
+	s.must(s.move("release-1.0", "a", ledger.Promote))
+	s.must(s.move("production", "b", ledger.Promote))
+	if err := pipeline.Align(t.Context(), s.parts); err == nil {
+		t.Error("nothing was said")
+	}
+	s.offers("a-web: production release-1.0", "b-web: production release-1.0")
+	s.before = nil
+	s.align()
+	s.offers("a-web: release-1.0", "b-web: production")
 }
 
 // What may not move is not published either.
