@@ -50,6 +50,10 @@ func Reap(ctx context.Context, parts Parts, dry bool) ([]Leftover, error) {
 		if err == nil {
 			err = parts.Cloud.Delete(ctx, l.Resource)
 		}
+		if l.Kind == cloud.KindImage && cloud.CodeOf(err) == cloud.CodeConflict { // servers are still launched from it
+			parts.Log.Debug("image stays", "image", l.ID, "err", err)
+			continue
+		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s %s: %w", l.Kind, l.Name, err))
 			continue

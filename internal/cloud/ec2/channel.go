@@ -141,6 +141,9 @@ func (p *Provider) parameters(ctx context.Context, region, channel string) (map[
 			return nil, fail("read the parameters below "+below+" in "+region, err)
 		}
 		for _, one := range out.Parameters {
+			if aws.ToString(one.DataType) != imageType { // somebody's notes beside
+				continue
+			}
 			names[aws.ToString(one.Name)] = aws.ToString(one.Value)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -301,23 +302,37 @@ func (p *Provider) launchedBy(ctx context.Context, api *ec2.Client, ami string) 
 			return "", err
 		}
 		for _, t := range out.LaunchTemplates {
-			versions, err := api.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
-				LaunchTemplateId: t.LaunchTemplateId, Versions: append([]string{"$Latest", "$Default"}, used[aws.ToString(t.LaunchTemplateId)]...),
-			})
-			if absent(err) {
-				continue
-			}
+			launches, err := templateLaunches(ctx, api, t, used[aws.ToString(t.LaunchTemplateId)], ami)
 			if err != nil {
 				return "", err
 			}
-			if slices.ContainsFunc(versions.LaunchTemplateVersions, func(v types.LaunchTemplateVersion) bool {
-				return v.LaunchTemplateData != nil && aws.ToString(v.LaunchTemplateData.ImageId) == ami
-			}) {
+			if launches {
 				return aws.ToString(t.LaunchTemplateName), nil
 			}
 		}
 	}
 	return "", nil
+}
+
+// templateLaunches looks through all versions of a template: to ask for one that somebody has deleted is an
+// error, also of those that are there.
+func templateLaunches(ctx context.Context, api *ec2.Client, t types.LaunchTemplate, used []string, ami string) (bool, error) {
+	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(api, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: t.LaunchTemplateId})
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return false, skipAbsent(err)
+		}
+		if slices.ContainsFunc(out.LaunchTemplateVersions, func(v types.LaunchTemplateVersion) bool {
+			number := aws.ToInt64(v.VersionNumber)
+			counts := number == aws.ToInt64(t.LatestVersionNumber) || number == aws.ToInt64(t.DefaultVersionNumber) ||
+				slices.Contains(used, strconv.FormatInt(number, 10))
+			return counts && v.LaunchTemplateData != nil && aws.ToString(v.LaunchTemplateData.ImageId) == ami
+		}) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // in splits the identifier of an image and gives a client for its region.

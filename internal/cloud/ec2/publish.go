@@ -131,6 +131,7 @@ func (p *Provider) copyTo(ctx context.Context, call, region string, source *type
 			all[k] = v
 		}
 	}
+	all[tagCopy] = p.cfg.Region + "/" + aws.ToString(source.ImageId)
 	in := &ec2.CopyImageInput{
 		Name: source.Name, SourceImageId: source.ImageId, SourceRegion: &p.cfg.Region, Description: source.Description,
 		Encrypted: aws.Bool(true), TagSpecifications: all.of(types.ResourceTypeImage, types.ResourceTypeSnapshot),
@@ -185,6 +186,9 @@ func (p *Provider) Published(ctx context.Context, owner string) (map[cloud.Image
 	}
 	for _, left := range copies {
 		for region, found := range left {
+			if read(found.Tags)[tagCopy] == "" { // made there, when that was the home region
+				continue
+			}
 			published[p.qualified(region, *found.ImageId)] = nil
 		}
 	}

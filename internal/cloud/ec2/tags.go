@@ -28,6 +28,7 @@ const (
 	tagVolume   = tagPrefix + "volume"    // of a data volume: its name
 	tagGroup    = tagPrefix + "group"     // of a security group: which of the two
 	tagImage    = tagPrefix + "image"     // of an image and its snapshots: the image's name
+	tagCopy     = tagPrefix + "copy-of"   // of a published copy: region and id of its source
 	tagKind     = tagPrefix + "kind"      // of an image: its cloud.Kind
 	tagProperty = tagPrefix + "property:" // of an image, and the key
 	tagChannels = tagPrefix + "channels"  // of an image: for which channels it is published
