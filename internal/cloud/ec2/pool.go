@@ -121,8 +121,8 @@ func (p *Provider) Join(ctx context.Context, name string, id cloud.ServerID, pat
 	asked := map[bool]bool{} // by whether it was draining: one that is registered while it drains may still go
 	err = p.until(ctx, name+" calls "+string(id)+" healthy", patience, func(ctx context.Context) (bool, error) {
 		registered, draining, err := p.membership(ctx, call, g, target)
+		last = registered // nil also if somebody has taken it out again
 		if err != nil || registered != nil {
-			last = registered
 			return registered != nil && registered.State == types.TargetHealthStateEnumHealthy, err
 		}
 		if asked[draining] {

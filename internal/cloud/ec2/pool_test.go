@@ -178,6 +178,25 @@ func TestJoinUnhealthy(t *testing.T) {
 	})
 }
 
+// Somebody takes the server out again while it does not answer yet: that is not the server's fault.
+func TestJoinTakenOut(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		s, arn := b.server("web-1"), b.pool("web", "test", elb.TargetTypeEnumInstance)
+		b.script(ec2lab.Fault{Kind: ec2lab.Unhealthy, Instance: string(s.ID), For: 20 * time.Minute})
+		takeOut := func() {
+			_, err := b.balancing().DeregisterTargets(b.Context(), &elasticloadbalancing.DeregisterTargetsInput{
+				TargetGroupArn: &arn, Targets: []elb.TargetDescription{{Id: aws.String(string(s.ID))}},
+			})
+			must(b, err)
+		}
+		time.AfterFunc(time.Minute, takeOut) // the bubble's
+		time.AfterFunc(3*time.Minute, takeOut)
+		if err := b.p.Join(b.Context(), "web", s.ID, patience); err == nil || verdict.CauseOf(err) == verdict.HealthFailed {
+			b.Errorf("cause %q: %v", verdict.CauseOf(err), err)
+		}
+	})
+}
+
 func TestWhatCannotJoin(t *testing.T) {
 	inBubble(t, nil, func(b *bench) {
 		s, arn := b.server("web-1"), b.pool("web", "test", elb.TargetTypeEnumInstance)
