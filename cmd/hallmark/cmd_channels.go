@@ -191,7 +191,11 @@ func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
 
 // align has the provider tell what channels hold after they were moved.
 func align(ctx context.Context, parts pipeline.Parts) error {
-	if err := pipeline.Align(ctx, parts); err != nil {
+	return untold(pipeline.Align(ctx, parts))
+}
+
+func untold(err error) error {
+	if err != nil {
 		return fmt.Errorf("this is recorded, but the provider does not tell it yet: %w; the daemon tries again every minute, `hallmark gc` at once", err)
 	}
 	return nil
@@ -225,12 +229,12 @@ it goes back to the set before, or is emptied if there is none.`,
 			if strings.TrimSpace(reason) == "" {
 				return usage("a set is revoked for good, so those who come after want to know why: add --reason")
 			}
-			parts, err := c.mover(cmd)
+			cfg, l, err := c.book(cmd) // a provider that does not answer must not keep it from being recorded
 			if err != nil {
 				return err
 			}
-			defer parts.Ledger.Close()
-			moves, err := parts.Ledger.RevokeSet(cmd.Context(), args[0], actor(), reason)
+			defer l.Close()
+			moves, err := l.RevokeSet(cmd.Context(), args[0], actor(), reason)
 			if err != nil {
 				return immovable(args[0], err)
 			}
@@ -240,6 +244,10 @@ it goes back to the set before, or is emptied if there is none.`,
 			c.say("%s is revoked\n", args[0])
 			for _, m := range moves {
 				c.say("%s: %s → %s\n", m.Channel, m.From, dash(m.To))
+			}
+			parts, unopened := c.publisher(cmd.Context(), cfg, l)
+			if unopened != nil {
+				return errors.Join(err, untold(errors.New(unopened.Error()))) // not of wrong use: it is done
 			}
 			return errors.Join(err, align(cmd.Context(), parts))
 		},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -8,6 +10,7 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
 	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 )
 
@@ -70,13 +73,21 @@ func (c *cli) mover(cmd *cobra.Command) (pipeline.Parts, error) {
 	if err != nil {
 		return pipeline.Parts{}, err
 	}
+	parts, err := c.publisher(cmd.Context(), cfg, l)
+	if err != nil {
+		return parts, errors.Join(err, l.Close())
+	}
+	return parts, nil
+}
+
+// publisher opens the provider too, if it tells others what channels hold.
+func (c *cli) publisher(ctx context.Context, cfg config.Config, l *ledger.Ledger) (pipeline.Parts, error) {
 	parts := pipeline.Parts{Config: cfg, Ledger: l, Log: c.log(), Now: time.Now}
 	if !c.providers[cfg.Provider.Kind].publishes {
 		return parts, nil
 	}
-	place, err := c.place(cmd.Context(), cfg)
+	place, err := c.place(ctx, cfg)
 	if err != nil {
-		_ = l.Close()
 		return parts, err
 	}
 	parts.Cloud = limit.Retry(place.cloud, limit.Patience{}, parts.Log)
