@@ -43,7 +43,7 @@ import (
 // the process is killed after each request that changes something, one run for each of them. The next process
 // goes on, and at the end there is one of everything, and then nothing but the image.
 func TestKilledOnEC2(t *testing.T) {
-	const most = 120 // more changes than there are
+	const least, most = 24, 120 // fewer and more changes than there are
 	step := 1
 	if testing.Short() { // a sample: all of them take half a minute
 		step = 8
@@ -57,6 +57,9 @@ func TestKilledOnEC2(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) { died = newRegion(t, spot).survives(n) })
 				})
 				if !died {
+					if n-step < least {
+						t.Errorf("the last change was %d, there are more", n-step)
+					}
 					t.Logf("at most %d changes", n-1)
 					break
 				}

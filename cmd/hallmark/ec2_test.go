@@ -57,6 +57,9 @@ func TestEmptyAccount(t *testing.T) {
 			t.Errorf("no scenario %q in the report", want)
 		}
 	}
+	if len(r.Images) != 3 {
+		t.Errorf("%d images, want one for each of 3 roles", len(r.Images))
+	}
 	for _, i := range r.Images {
 		if want := "/hallmark/development/" + i.Role + "\t" + i.Digest; !strings.Contains(said, want) {
 			t.Errorf("no parameter %q", want)
@@ -184,6 +187,7 @@ aws ec2 describe-instances --filters Name=instance-state-name,Values=pending,run
 aws ec2 describe-volumes --query 'Volumes[].VolumeId' --output text
 aws ec2 describe-network-interfaces --query 'NetworkInterfaces[].NetworkInterfaceId' --output text
 aws ec2 describe-security-groups --query 'SecurityGroups[?GroupName!=`+"`default`"+`].GroupName' --output text
+aws ec2 describe-spot-instance-requests --query 'SpotInstanceRequests[].SpotInstanceRequestId' --output text
 aws ec2 describe-key-pairs --query 'KeyPairs[].KeyName' --output text`, "AWS_ENDPOINT_URL="+lab.setting("endpoint"))
 	if strings.TrimSpace(left) != "" {
 		m.t.Errorf("left over in the account:\n%s", left)

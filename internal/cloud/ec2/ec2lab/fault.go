@@ -100,6 +100,7 @@ func (l *Lab) Script(f Fault) error {
 		l.faults = append(l.faults, &f)
 		return nil
 	}
+	l.struck[f.Kind]++
 	switch f.Kind {
 	case Spot:
 		i.notice = &spotNotice{now.Add(f.For), "terminate"}
@@ -130,9 +131,18 @@ func (l *Lab) strike(due func(*Fault) bool) *Fault {
 				l.faults = append(l.faults[:n:n], l.faults[n+1:]...)
 			}
 		}
+		l.struck[f.Kind]++
 		return f
 	}
 	return nil
+}
+
+// Struck is how often a kind of fault has taken effect so far: one that was scripted and never due proves
+// nothing.
+func (l *Lab) Struck(kind FaultKind) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.struck[kind]
 }
 
 // isDown says whether requests are refused, and whether without an answer.
@@ -147,6 +157,7 @@ func (l *Lab) isDown() (hangsUp, down bool) {
 		if (f.Kind == Down || f.Kind == HangUp) && now.Before(f.until) {
 			hangsUp = hangsUp || f.Kind == HangUp
 			down = true
+			l.struck[f.Kind]++
 		}
 	}
 	return hangsUp, down

@@ -29,7 +29,8 @@ type Lab struct {
 	serial   int
 	regions  map[string]*region
 	faults   []*Fault
-	images   map[string]int // how many AMIs of ours stand on an image of the host
+	struck   map[FaultKind]int // how often
+	images   map[string]int    // how many AMIs of ours stand on an image of the host
 	sessions map[string]time.Time
 	roles    map[string]*role     // by name
 	assumed  map[string]principal // by access key
@@ -47,7 +48,7 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 	}
 	l := &Lab{
 		cfg: cfg, host: cfg.Host, began: cfg.Clock.Now(), gateway: cfg.CIDR.Addr().Next(),
-		regions: map[string]*region{}, images: map[string]int{}, sessions: map[string]time.Time{},
+		regions: map[string]*region{}, images: map[string]int{}, struck: map[FaultKind]int{}, sessions: map[string]time.Time{},
 		roles: map[string]*role{}, assumed: map[string]principal{}, uses: map[Use]bool{},
 	}
 	if l.host == nil {
