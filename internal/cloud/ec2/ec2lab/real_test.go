@@ -112,7 +112,7 @@ func leftovers(t *testing.T, lab string) string {
 // TestRealMachine leads a real machine through its life. The real tests follow each other: each looks
 // for what it left behind.
 func TestRealMachine(t *testing.T) {
-	lab, api, _ := realLab(t, "10.93.0.0/16")
+	lab, api, _ := realLab(t, "10.96.0.0/16")
 	o := newOperator(t, api)
 	ctx := t.Context()
 	began := time.Now()
