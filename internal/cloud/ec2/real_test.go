@@ -65,7 +65,7 @@ func TestContractOnRealMachines(t *testing.T) {
 		_, err := rand.Read(b[:])
 		must(t, err)
 		lab, err := ec2lab.New(t.Context(), ec2lab.Config{
-			Name: "provider-" + hex.EncodeToString(b[:]), Socket: socket, CIDR: netip.MustParsePrefix("10.94.0.0/16"), Log: log,
+			Name: "provider-" + hex.EncodeToString(b[:]), Socket: socket, CIDR: netip.MustParsePrefix("10.97.0.0/16"), Log: log,
 			Seeds: []ec2lab.Seed{{Name: seed.Name, Fingerprint: string(seed.ID), Owner: seedOwner}},
 		})
 		must(t, err)

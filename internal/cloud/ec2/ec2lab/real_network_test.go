@@ -71,7 +71,7 @@ func tcp(port int32, peer types.IpPermission) []types.IpPermission {
 // TestRealWalls shows with real packets what security groups let through, and how machines end by
 // themselves.
 func TestRealWalls(t *testing.T) {
-	lab, api, cfg := realLab(t, "10.95.0.0/16")
+	lab, api, cfg := realLab(t, "10.94.0.0/16")
 	o := newOperator(t, api)
 	images, err := api.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
 	must(t, err)
@@ -159,7 +159,7 @@ func TestRealWalls(t *testing.T) {
 
 // TestRealData captures a machine that runs, with its data volume, and finds both in its twin.
 func TestRealData(t *testing.T) {
-	lab, api, cfg := realLab(t, "10.95.0.0/16")
+	lab, api, cfg := realLab(t, "10.94.0.0/16")
 	o := newOperator(t, api)
 	ctx := t.Context()
 	images, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
@@ -213,7 +213,7 @@ func TestRealData(t *testing.T) {
 
 // TestRealClear removes what a lab that died has left.
 func TestRealClear(t *testing.T) {
-	lab, api, cfg := realLab(t, "10.95.0.0/16")
+	lab, api, cfg := realLab(t, "10.94.0.0/16")
 	o := newOperator(t, api)
 	images, err := api.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
 	must(t, err)
