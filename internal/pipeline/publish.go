@@ -78,11 +78,12 @@ func align(ctx context.Context, parts Parts, wait bool) error {
 	if err != nil {
 		return err
 	}
-	offers := held.offers()
+	wanted := offers(held)
 	// What a channel still names stays as that channel wants it, until it names another.
-	both := held.with(named).offers()
-	maps.DeleteFunc(both, func(id cloud.ImageID, _ []string) bool { return offers[id] == nil })
+	both := offers(held, named)
+	maps.DeleteFunc(both, func(id cloud.ImageID, _ []string) bool { return wanted[id] == nil })
 	missing, failed := publish(ctx, parts, p, both, published)
+	maps.DeleteFunc(wanted, func(id cloud.ImageID, _ []string) bool { return missing[id] })
 	for id, channels := range both {
 		if !missing[id] {
 			published[id] = channels
@@ -97,12 +98,12 @@ func align(ctx context.Context, parts Parts, wait bool) error {
 			failed = errors.Join(failed, err)
 		}
 		if err != nil {
-			maps.DeleteFunc(offers, func(id cloud.ImageID, _ []string) bool {
+			maps.DeleteFunc(wanted, func(id cloud.ImageID, _ []string) bool {
 				return slices.Contains(slices.Collect(maps.Values(named[channel])), id)
 			})
 		}
 	}
-	_, err = publish(ctx, parts, p, offers, published)
+	_, err = publish(ctx, parts, p, wanted, published)
 	failed = errors.Join(failed, err)
 	for _, id := range slices.Sorted(maps.Keys(published)) {
 		if both[id] != nil {
@@ -161,33 +162,21 @@ func imagesOf(ctx context.Context, parts Parts, id string) (map[string]cloud.Ima
 	return images, nil
 }
 
-// offers gives for each image the channels that hold it, sorted.
-func (h holding) offers() map[cloud.ImageID][]string {
-	offers := map[cloud.ImageID][]string{}
-	for _, channel := range slices.Sorted(maps.Keys(h)) {
-		for _, id := range h[channel] {
-			if !slices.Contains(offers[id], channel) { // one image may serve two roles
-				offers[id] = append(offers[id], channel)
+// offers gives for each image the channels that hold (or name) it, sorted.
+func offers(all ...holding) map[cloud.ImageID][]string {
+	channels := map[cloud.ImageID][]string{}
+	for _, h := range all {
+		for channel, images := range h {
+			for _, id := range images {
+				channels[id] = append(channels[id], channel)
 			}
 		}
 	}
-	return offers
-}
-
-// with is h and what channels name beside.
-func (h holding) with(named holding) holding {
-	all := holding{}
-	for _, one := range []holding{h, named} {
-		for channel, images := range one {
-			if all[channel] == nil {
-				all[channel] = map[string]cloud.ImageID{}
-			}
-			for role, id := range images {
-				all[channel][string(id)+" "+role] = id
-			}
-		}
+	for id, list := range channels {
+		slices.Sort(list)
+		channels[id] = slices.Compact(list) // one image may serve two roles
 	}
-	return all
+	return channels
 }
 
 // names gives what channels name now, by role.
@@ -220,7 +209,7 @@ func publishSet(ctx context.Context, parts Parts, p cloud.Publisher, set, channe
 	if err != nil {
 		return err
 	}
-	before, want := held.with(named).offers(), map[cloud.ImageID][]string{}
+	before, want := offers(held, named), map[cloud.ImageID][]string{}
 	for _, id := range images {
 		want[id] = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(before[id]), channel))))
 	}

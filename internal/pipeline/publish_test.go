@@ -185,9 +185,10 @@ func TestAlignInTrouble(t *testing.T) {
 		s.must(s.move(channel, set, ledger.Promote))
 	}
 	s.align()
-	refused := s.image("b-db")
+	refused, tries := s.image("b-db"), 0
 	s.before = func(call cloud.Call) error {
 		if call.Verb == cloud.VerbPublish && call.Subject == string(refused) {
+			tries++
 			return &cloud.Error{Call: call.String(), Code: cloud.CodeRefused, Err: errors.New("the key is disabled")}
 		}
 		return nil
@@ -201,8 +202,9 @@ func TestAlignInTrouble(t *testing.T) {
 		_, err := s.parts.Ledger.MoveChannel(t.Context(), ledger.Move{Channel: channel, To: set, Kind: ledger.Promote}, 1)
 		s.must(err)
 	}
-	if err := pipeline.Align(t.Context(), s.parts); verdict.CauseOf(err) != verdict.CloudRefused {
-		t.Errorf("align: %v", err)
+	tries = 0
+	if err := pipeline.Align(t.Context(), s.parts); verdict.CauseOf(err) != verdict.CloudRefused || tries != 1 {
+		t.Errorf("align, having tried %d times: %v", tries, err)
 	}
 	s.tells("development", "db=a-db", "web=a-web")
 	s.tells("production", "db=c-db", "web=c-web")
