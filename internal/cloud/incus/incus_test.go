@@ -67,6 +67,21 @@ func owner(t *testing.T) string {
 	return "incus-test-" + hex.EncodeToString(b[:])
 }
 
+// database launches db-1 with a volume, in a network of its own; all of it goes with the test.
+func database(t *testing.T, p *incus.Provider) (cloud.Network, cloud.Server, cloud.Volume) {
+	t.Helper()
+	image, tags := base(t, p), cloud.Tags{Owner: owner(t)}
+	t.Cleanup(func() { clear(t, p, tags.Owner) })
+	n := network(t, p, cloud.NetworkSpec{Name: tags.Owner + "-db", Tags: tags})
+	volume, err := p.CreateVolume(t.Context(), cloud.VolumeSpec{Name: "db-1-data", Network: n.ID, SizeMiB: 64, Tags: tags})
+	must(t, err)
+	server, err := p.Launch(t.Context(), cloud.ServerSpec{
+		Name: "db-1", Network: n.ID, Image: image.ID, Address: nth(n, 10), Token: "once", Tags: tags, Volumes: []cloud.VolumeID{volume.ID},
+	})
+	must(t, err)
+	return n, server, volume
+}
+
 func dial(ctx context.Context, address netip.AddrPort) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address.String())

@@ -3,26 +3,14 @@ package incus_test
 import (
 	"testing"
 	"time"
-
-	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
 // TestSlowShutdown: a system that takes its time to go down is waited for, and started again only when
 // Incus has taken all of it down; one that is just booting is asked again until it listens.
 func TestSlowShutdown(t *testing.T) {
 	t.Parallel()
-	p, me := provider(t), owner(t)
-	image := base(t, p)
-	t.Cleanup(func() { clear(t, p, me) })
-	tags := cloud.Tags{Owner: me}
-	n := network(t, p, cloud.NetworkSpec{Name: me + "-slow", Tags: tags})
-	volume, err := p.CreateVolume(t.Context(), cloud.VolumeSpec{Name: "db-1-data", Network: n.ID, SizeMiB: 64, Tags: tags})
-	must(t, err)
-	server, err := p.Launch(t.Context(), cloud.ServerSpec{
-		Name: "db-1", Network: n.ID, Image: image.ID, Address: nth(n, 10), Token: "once", Tags: tags,
-		Volumes: []cloud.VolumeID{volume.ID},
-	})
-	must(t, err)
+	p := provider(t)
+	n, server, volume := database(t, p)
 	up := func() bool { return inside(t, n, "db-1", "systemctl is-active multi-user.target") }
 	until(t, "db-1 is up", up)
 	for _, shutdown := range []string{"0.8", "1", "1.2", "5.2"} { // about as long as it takes until the next reminder

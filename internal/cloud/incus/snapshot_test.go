@@ -3,26 +3,14 @@ package incus_test
 import (
 	"strings"
 	"testing"
-
-	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
 // TestSnapshotTakesVolumesBack: a snapshot is of the server's disk and its volumes; and the host keys
 // can be learnt from the console still after a reboot and a restore.
 func TestSnapshotTakesVolumesBack(t *testing.T) {
 	t.Parallel()
-	p, me := provider(t), owner(t)
-	image := base(t, p)
-	t.Cleanup(func() { clear(t, p, me) })
-	tags := cloud.Tags{Owner: me}
-	n := network(t, p, cloud.NetworkSpec{Name: me + "-snap", Tags: tags})
-	volume, err := p.CreateVolume(t.Context(), cloud.VolumeSpec{Name: "db-1-data", Network: n.ID, SizeMiB: 64, Tags: tags})
-	must(t, err)
-	server, err := p.Launch(t.Context(), cloud.ServerSpec{
-		Name: "db-1", Network: n.ID, Image: image.ID, Address: nth(n, 10), Token: "once", Tags: tags,
-		Volumes: []cloud.VolumeID{volume.ID},
-	})
-	must(t, err)
+	p := provider(t)
+	n, server, volume := database(t, p)
 	keys := func() bool {
 		text, err := p.Console(t.Context(), server.ID)
 		must(t, err)
