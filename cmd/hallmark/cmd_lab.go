@@ -71,9 +71,6 @@ func (c *cli) serveLab(ctx context.Context, cfg config.Config, lc ec2lab.Config,
 	if err != nil {
 		return err
 	}
-	if err := ec2lab.Clear(ctx, lc); err != nil { // what one that died left behind
-		return err
-	}
 	lc.Seeds = []ec2lab.Seed{{Name: strings.Replace(base.Name, labFamily, labVendor, 1), Fingerprint: string(base.ID), Owner: labOwner}}
 	lab, err := ec2lab.New(ctx, lc)
 	if err != nil {

@@ -2,8 +2,6 @@ package ec2_test
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"net"
 	"net/http/httptest"
@@ -61,11 +59,8 @@ func TestContractOnRealMachines(t *testing.T) {
 	seed := realBase(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Fixture {
-		var b [3]byte
-		_, err := rand.Read(b[:])
-		must(t, err)
 		lab, err := ec2lab.New(t.Context(), ec2lab.Config{
-			Name: "provider-" + hex.EncodeToString(b[:]), Socket: socket, CIDR: netip.MustParsePrefix("10.97.0.0/16"), Log: log,
+			Name: "contract", Socket: socket, CIDR: netip.MustParsePrefix("10.97.0.0/16"), Log: log,
 			Seeds: []ec2lab.Seed{{Name: seed.Name, Fingerprint: string(seed.ID), Owner: seedOwner}},
 		})
 		must(t, err)

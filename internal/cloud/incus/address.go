@@ -11,6 +11,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // createBridge makes a bridge on a free /24. Within this process one is made at a time. Against
@@ -34,7 +35,7 @@ func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, br
 		}
 		gateway := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
 		config["ipv4.address"] = gateway.String()
-		err = undisturbed(ctx, func() error {
+		err = incusd.Undisturbed(ctx, func() error {
 			return c.CreateNetwork(api.NetworksPost{
 				Name: bridge, Type: "bridge", NetworkPut: api.NetworkPut{Config: config, Description: config[tagNetwork]},
 			})
@@ -53,7 +54,7 @@ func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, br
 			return nil
 		}
 		p.cfg.Log.Warn("the range was taken at the same time; trying another", "bridge", bridge, "range", subnet)
-		if err := deleteBridge(ctx, c, bridge); err != nil {
+		if err := incusd.RemoveNetwork(ctx, c, bridge); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // ImportBase uploads a root file system together with metadata that make cloud-init take the
@@ -68,7 +69,7 @@ func upload(c client.InstanceServer, spec cloud.ImageSpec, metadata []byte, root
 		RootfsFile: io.TeeReader(rootfs, sum), RootfsName: filepath.Base(rootfs.Name()),
 		Type: "container",
 	})
-	result, err := finish(c, op, err)
+	result, err := incusd.Finish(c, op, err)
 	sent := hex.EncodeToString(sum.Sum(nil))
 	arrived, _ := result["fingerprint"].(string)
 	switch {
@@ -77,7 +78,7 @@ func upload(c client.InstanceServer, spec cloud.ImageSpec, metadata []byte, root
 		return err
 	case arrived != sent:
 		op, err := c.DeleteImage(arrived)
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return errors.Join(fmt.Errorf("the upload is incomplete: %s was sent, %s arrived", sent, arrived), err)
 	}
 	err = c.CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{
@@ -87,7 +88,7 @@ func upload(c client.InstanceServer, spec cloud.ImageSpec, metadata []byte, root
 		found, _, gone := c.GetImage(sent)
 		if gone == nil && len(found.Aliases) == 0 {
 			op, err := c.DeleteImage(sent)
-			_, err = finish(c, op, err)
+			_, err = incusd.Finish(c, op, err)
 			return err
 		}
 		return nil

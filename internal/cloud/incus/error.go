@@ -10,6 +10,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // fail makes a *cloud.Error of whatever an Incus call gave; nil stays nil, a *cloud.Error stays as
@@ -51,8 +52,6 @@ var phrases = []struct {
 	{"cannot allocate memory", cloud.CodeCapacity},
 	{"too many open files", cloud.CodeCapacity},
 	{"reached maximum number", cloud.CodeCapacity}, // a project's limits
-	{"not found", cloud.CodeNotFound},
-	{"no such object", cloud.CodeNotFound},
 	{"database is locked", cloud.CodeThrottled},
 	{"busy running", cloud.CodeThrottled},
 }
@@ -66,8 +65,6 @@ func classify(err error) cloud.Code {
 	}
 	status, typed := api.StatusErrorMatch(err)
 	switch status {
-	case http.StatusNotFound:
-		return cloud.CodeNotFound
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		return cloud.CodeConflict
 	case http.StatusTooManyRequests:
@@ -83,28 +80,14 @@ func classify(err error) cloud.Code {
 		return cloud.CodeDown
 	}
 	for _, p := range phrases {
-		if typed && p.code == cloud.CodeNotFound {
-			continue // what is not found has status 404; here something else broke, over something that was not found
-		}
 		if strings.Contains(said, p.text) {
 			return p.code
 		}
 	}
+	if incusd.Absent(err) {
+		return cloud.CodeNotFound
+	}
 	return cloud.CodeRefused
-}
-
-// busy reports whether an instance was refused because something else works on it at the moment, or
-// just did.
-func busy(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "busy running") ||
-		strings.Contains(err.Error(), "matching non-reusable operation"))
-}
-
-// disturbed reports whether a bridge could not be set up or taken down because an interface of
-// somebody else's went away at that moment.
-func disturbed(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "delete bridge children interfaces") &&
-		strings.Contains(err.Error(), "does not exist")
 }
 
 // stale reports whether somebody else changed what we read and wanted to write.

@@ -11,6 +11,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // ResolveBase takes a name, or a pattern as of path.Match, or "" for any.
@@ -62,7 +63,7 @@ func (p *Provider) Capture(ctx context.Context, id cloud.ServerID, spec cloud.Im
 		return cloud.Image{}, fail(call, err)
 	}
 	// Perhaps an earlier caller died, and Incus is still at it.
-	if err := settle(c, publishing); err != nil {
+	if err := incusd.Settle(c, publishing); err != nil {
 		return cloud.Image{}, fail(call, err)
 	}
 	if image, err = named(images, call, spec); !absent(err) {
@@ -79,7 +80,7 @@ func (p *Provider) Capture(ctx context.Context, id cloud.ServerID, spec cloud.Im
 		CompressionAlgorithm: "none",
 		Aliases:              []api.ImageAlias{{Name: spec.Name}},
 	}, nil)
-	if _, err := finish(c, op, err); err != nil && classify(err) != cloud.CodeConflict {
+	if _, err := incusd.Finish(c, op, err); err != nil && classify(err) != cloud.CodeConflict {
 		return cloud.Image{}, fail(call, err)
 	}
 	image, err = named(images, call, spec)
@@ -161,6 +162,6 @@ func (p *Provider) DeleteImage(ctx context.Context, id cloud.ImageID) error {
 		return fail(call, err)
 	}
 	op, err := c.DeleteImage(string(id))
-	_, err = finish(c, op, err)
+	_, err = incusd.Finish(c, op, err)
 	return skipAbsent(fail(call, err))
 }

@@ -15,16 +15,14 @@ package incus
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"time"
 
 	client "github.com/lxc/incus/v6/client"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 var (
@@ -92,66 +90,7 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	return p, p.guard(ctx)
 }
 
-// connect gives a client for one project ("": default) whose calls all end with ctx. It talks to
-// nobody yet. The client library binds some requests to the connection's context and others to none,
-// so each call of ours has its own connection and a transport that binds every request.
+// connect gives a client for one project ("": default). Every call has its own.
 func (p *Provider) connect(ctx context.Context, project string) (client.InstanceServer, error) {
-	hc := &http.Client{}
-	c, err := client.ConnectIncusUnixWithContext(ctx, p.cfg.Socket, &client.ConnectionArgs{
-		HTTPClient: hc, SkipGetServer: true, SkipGetEvents: true, UserAgent: "hallmark",
-	})
-	if err != nil {
-		return nil, err
-	}
-	t, ok := hc.Transport.(*http.Transport)
-	if !ok {
-		return nil, fmt.Errorf("the Incus client's transport is a %T", hc.Transport)
-	}
-	hc.Transport = bound{ctx: ctx, transport: t}
-	if project != "" {
-		c = c.UseProject(project)
-	}
-	return c, nil
-}
-
-// bound ends every request with the context of the call it belongs to.
-type bound struct {
-	ctx       context.Context //nolint:containedctx // one connection lives for one call
-	transport *http.Transport
-}
-
-// RoundTrip implements http.RoundTripper.
-func (b bound) RoundTrip(r *http.Request) (*http.Response, error) {
-	return b.transport.RoundTrip(r.WithContext(b.ctx))
-}
-
-// Transport implements the client library's HTTPTransporter, which looks for the transport itself.
-func (b bound) Transport() *http.Transport { return b.transport }
-
-// finish waits for an operation that a call has just started: pass it both results of that call.
-// Incus goes on with the operation when the waiting ends early.
-func finish(c client.InstanceServer, op client.Operation, err error) (map[string]any, error) {
-	if err != nil {
-		return nil, err
-	}
-	done, _, err := c.GetOperationWait(op.Get().ID, -1)
-	if err != nil {
-		return nil, err
-	}
-	if done.Err != "" {
-		return nil, errors.New(done.Err)
-	}
-	return done.Metadata, nil
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return incusd.Connect(ctx, p.cfg.Socket, "hallmark", project)
 }

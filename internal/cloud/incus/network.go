@@ -16,6 +16,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // domain is the same in every environment, so that no configuration depends on where it runs.
@@ -217,54 +218,14 @@ func awaitBridge(ctx context.Context, c client.InstanceServer, bridge string) (*
 		if err != nil || found.Status == api.NetworkStatusCreated && found.Config["ipv4.address"] != "" {
 			return found, err
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := incusd.Pause(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
-	if err := deleteBridge(ctx, c, bridge); err != nil {
+	if err := incusd.RemoveNetwork(ctx, c, bridge); err != nil {
 		return nil, err
 	}
 	return nil, &cloud.Error{Call: "find bridge " + bridge, Code: cloud.CodeNotFound, Err: errors.New("it was never completed")}
-}
-
-func deleteBridge(ctx context.Context, c client.InstanceServer, bridge string) error {
-	return remove(ctx,
-		func() error { return undisturbed(ctx, func() error { return c.DeleteNetwork(bridge) }) },
-		func() error { _, _, err := c.GetNetwork(bridge); return err })
-}
-
-// remove deletes something until it is gone. What Incus does not find need not be that: it looks
-// through all that might use it, and of this some may go away at that moment.
-func remove(ctx context.Context, del, get func() error) error {
-	for {
-		err := del()
-		if !absent(err) {
-			return err
-		}
-		if err := get(); absent(err) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-// undisturbed sets up or takes down a bridge, again and again while interfaces of others disturb it:
-// Incus 6.0 then walks all interfaces of the host and gives up, with nothing changed, if one of them
-// goes away meanwhile, as those of servers that stop do.
-func undisturbed(ctx context.Context, do func() error) error {
-	for {
-		err := do()
-		if !disturbed(err) {
-			return err
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // AllowAdmin replaces the ingress rules: tcp/22 to each address, from the host's own end of the
@@ -316,17 +277,15 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 		if project.Config[tagOwner] == "" {
 			return conflict(call, "the project is not Hallmark's")
 		}
-		if err := remove(ctx,
-			func() error { return c.DeleteProject(string(id)) },
-			func() error { _, _, err := c.GetProject(string(id)); return err }); err != nil {
+		if err := incusd.RemoveProject(ctx, c, string(id)); err != nil {
 			return fail(call, err)
 		}
 	}
 	bridge := bridgeName(string(id))
-	if err := deleteBridge(ctx, c, bridge); err != nil {
+	if err := incusd.RemoveNetwork(ctx, c, bridge); err != nil {
 		return fail(call, err)
 	}
-	return fail(call, remove(ctx,
+	return fail(call, incusd.Remove(ctx,
 		func() error { return c.DeleteNetworkACL(bridge) },
 		func() error { _, _, err := c.GetNetworkACL(bridge); return err }))
 }

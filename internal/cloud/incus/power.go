@@ -2,7 +2,6 @@ package incus
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -10,7 +9,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
-	"github.com/hallmark-ci/hallmark/internal/cloud/incus/guest"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // Reboot shuts down cleanly and starts again; a system that does not shut down within Config.Grace
@@ -75,12 +74,12 @@ func (p *Provider) tries(put api.InstanceStatePut) []api.InstanceStatePut {
 
 // switchTo changes the state of an instance; while something else works on it, it waits.
 func (p *Provider) switchTo(ctx context.Context, c client.InstanceServer, name string, put api.InstanceStatePut) error {
-	return patiently(ctx, c, name, func() error {
+	return incusd.Patiently(ctx, c, name, func() error {
 		if put.Action != "start" && !put.Force {
-			defer guest.Remind(ctx, c, name)()
+			defer incusd.Remind(ctx, c, name)()
 		}
 		op, err := c.UpdateInstanceState(name, put, "")
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	})
 }
@@ -93,19 +92,19 @@ func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
 		return skipAbsent(fail(call, err))
 	}
 	name := in.Name
-	err = patiently(ctx, c, name, func() error {
+	err = incusd.Patiently(ctx, c, name, func() error {
 		state, _, err := c.GetInstanceState(name)
 		if err != nil {
 			return err
 		}
 		if state.StatusCode != api.Stopped {
 			op, err := c.UpdateInstanceState(name, api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}, "")
-			if _, err := finish(c, op, err); err != nil && !strings.Contains(err.Error(), "already stopped") {
+			if _, err := incusd.Finish(c, op, err); err != nil && !strings.Contains(err.Error(), "already stopped") {
 				return err
 			}
 		}
 		op, err := c.DeleteInstance(name)
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	})
 	return skipAbsent(fail(call, err))
@@ -116,51 +115,6 @@ func skipAbsent(err error) error {
 		return nil
 	}
 	return err
-}
-
-// patiently does something to an instance, again and again while Incus says that something else is
-// done to it (an operation of ours whose caller went away, for example).
-func patiently(ctx context.Context, c client.InstanceServer, name string, do func() error) error {
-	for {
-		err := do()
-		if !busy(err) {
-			return err
-		}
-		if err := settle(c, on(name)); err != nil {
-			return err
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil { // a lock without an operation
-			return err
-		}
-	}
-}
-
-// settle waits until no running operation of the project that concerns the caller is left. What they
-// came to is for the caller to see.
-func settle(c client.InstanceServer, concerns func(api.Operation) bool) error {
-	running, err := c.GetOperations()
-	if err != nil {
-		return err
-	}
-	for _, op := range running {
-		if op.StatusCode.IsFinal() || op.Class != "task" || !concerns(op) {
-			continue
-		}
-		if _, _, err := c.GetOperationWait(op.ID, -1); err != nil && !absent(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-// on selects operations on one instance.
-func on(name string) func(api.Operation) bool {
-	return func(op api.Operation) bool {
-		return slices.ContainsFunc(op.Resources["instances"], func(resource string) bool {
-			path, _, _ := strings.Cut(resource, "?")
-			return strings.HasSuffix(path, "/instances/"+name)
-		})
-	}
 }
 
 // publishing selects captures of any instance: Incus 6.0 does not say of which, and calls them so.

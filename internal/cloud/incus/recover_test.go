@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/cloudtest"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // byHand does what a crash, or a person, may have done, again if Incus is disturbed.
@@ -23,7 +24,7 @@ func byHand(t *testing.T, args ...string) {
 		if err == nil {
 			return
 		}
-		if !incus.Disturbed(errors.New(string(out))) {
+		if !incusd.Disturbed(errors.New(string(out))) {
 			t.Fatalf("incus %v: %s", args, out)
 		}
 	}
@@ -76,28 +77,7 @@ func TestPassingInterfaces(t *testing.T) {
 	t.Parallel()
 	p, me := provider(t), owner(t)
 	t.Cleanup(func() { clear(t, p, me) })
-	done := make(chan struct{})
-	var passing sync.WaitGroup
-	for i := range 4 {
-		passing.Go(func() {
-			link := fmt.Sprintf("hallmarktest%d", i)
-			for {
-				if out, err := exec.Command("ip", "link", "add", link, "type", "veth").CombinedOutput(); err != nil {
-					t.Errorf("add %s: %s", link, out)
-				}
-				if out, err := exec.Command("ip", "link", "delete", link).CombinedOutput(); err != nil {
-					t.Errorf("delete %s: %s", link, out)
-				}
-				select {
-				case <-done:
-					return
-				default:
-				}
-			}
-		})
-	}
-	defer passing.Wait()
-	defer close(done)
+	cloudtest.PassingInterfaces(t)
 	for i := range 3 {
 		n := network(t, p, cloud.NetworkSpec{Name: fmt.Sprintf("%s-pass%d", me, i), Tags: cloud.Tags{Owner: me}})
 		must(t, p.DeleteNetwork(t.Context(), n.ID))

@@ -14,6 +14,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // serverID is "project/name/launch". The last part stands for the token: a server that is launched
@@ -73,7 +74,7 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 			return cloud.Server{}, fail(call, err)
 		}
 		op, started := c.CreateInstance(request)
-		if _, err = finish(c, op, started); err != nil && !taken(err) {
+		if _, err = incusd.Finish(c, op, started); err != nil && !taken(err) {
 			return cloud.Server{}, fail(call, discreet(err))
 		}
 		_, err = launched(c, spec)
@@ -128,7 +129,7 @@ func discreet(err error) error {
 // completeLaunch starts a server that was created but never started: the one who launched it died
 // in between. A server that somebody stopped later stays stopped.
 func (p *Provider) completeLaunch(ctx context.Context, c client.InstanceServer, name string) error {
-	if err := settle(c, on(name)); err != nil {
+	if err := incusd.Settle(c, incusd.On(name)); err != nil {
 		return err
 	}
 	found, _, err := c.GetInstance(name)

@@ -6,6 +6,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // Snapshot keeps the disk of a server and its volumes as they are, under a name; one that is there
@@ -25,18 +26,18 @@ func (p *Provider) Snapshot(ctx context.Context, id cloud.ServerID, name string)
 	for _, v := range volumesOf(in) {
 		if _, _, err := c.GetStoragePoolVolumeSnapshot(p.cfg.Pool, custom, v, name); err == nil {
 			op, err := c.DeleteStoragePoolVolumeSnapshot(p.cfg.Pool, custom, v, name) // of an attempt that broke off
-			if _, err = finish(c, op, err); err != nil {
+			if _, err = incusd.Finish(c, op, err); err != nil {
 				return fail(call, err)
 			}
 		}
 		op, err := c.CreateStoragePoolVolumeSnapshot(p.cfg.Pool, custom, v, api.StorageVolumeSnapshotsPost{Name: name})
-		if _, err = finish(c, op, err); err != nil {
+		if _, err = incusd.Finish(c, op, err); err != nil {
 			return fail(call, err)
 		}
 	}
-	return fail(call, patiently(ctx, c, instance, func() error {
+	return fail(call, incusd.Patiently(ctx, c, instance, func() error {
 		op, err := c.CreateInstanceSnapshot(instance, api.InstanceSnapshotsPost{Name: name})
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	}))
 }
@@ -56,9 +57,9 @@ func (p *Provider) Restore(ctx context.Context, id cloud.ServerID, name string) 
 	if err := p.Stop(ctx, id, true); err != nil {
 		return err
 	}
-	err = patiently(ctx, c, instance, func() error {
+	err = incusd.Patiently(ctx, c, instance, func() error {
 		op, err := c.UpdateInstance(instance, api.InstancePut{Restore: name}, "")
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	})
 	if err != nil {

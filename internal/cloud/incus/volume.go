@@ -12,6 +12,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // locate splits the identifier of a volume, "project/name".
@@ -162,7 +163,7 @@ func (p *Provider) DetachVolume(ctx context.Context, id cloud.VolumeID) error {
 // changeDevices reads, changes and writes the devices of an instance until nobody interferes.
 func changeDevices(ctx context.Context, c client.InstanceServer, instance string, change func(api.DevicesMap)) error {
 	for {
-		err := patiently(ctx, c, instance, func() error {
+		err := incusd.Patiently(ctx, c, instance, func() error {
 			found, etag, err := c.GetInstance(instance)
 			if err != nil {
 				return err
@@ -171,7 +172,7 @@ func changeDevices(ctx context.Context, c client.InstanceServer, instance string
 			put.Devices = maps.Clone(put.Devices)
 			change(put.Devices)
 			op, err := c.UpdateInstance(instance, put, etag)
-			_, err = finish(c, op, err)
+			_, err = incusd.Finish(c, op, err)
 			return err
 		})
 		if !stale(err) {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/machines"
@@ -18,6 +21,7 @@ type Lab struct {
 	host    machines.Host
 	began   time.Time
 	gateway netip.Addr
+	name    net.Listener // listens to nobody: nobody else on this host can have its address; nil with Config.Host
 
 	stop   context.CancelFunc // of everything that goes on in the background
 	tasks  sync.WaitGroup
@@ -40,8 +44,8 @@ type Lab struct {
 	mutated bool       // guarded by mu: the host's rules are older than the state
 }
 
-// New starts a lab. Everything it makes on the host carries its name; Close removes it, and Clear
-// does if the process died. The context bounds the start only.
+// New starts a lab. Everything it makes on the host carries its name: Close removes it, and if the
+// process dies, the next lab of this name does. The context bounds the start only.
 func New(ctx context.Context, cfg Config) (*Lab, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
@@ -52,15 +56,8 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 		roles: map[string]*role{}, assumed: map[string]principal{}, uses: map[Use]bool{},
 	}
 	if l.host == nil {
-		host, err := machines.NewIncus(ctx, l.incus())
-		if err != nil {
+		if err := l.settleDown(ctx); err != nil {
 			return nil, err
-		}
-		l.host = host
-	}
-	for _, s := range cfg.Seeds {
-		if err := l.host.HasImage(ctx, s.Fingerprint); err != nil {
-			return nil, fmt.Errorf("seed %s: %w", s.Name, err)
 		}
 	}
 	for i, r := range cfg.Regions {
@@ -73,6 +70,11 @@ func New(ctx context.Context, cfg Config) (*Lab, error) {
 		defer l.ending.Unlock()
 		if !l.closed {
 			l.tasks.Go(func() { task(base) })
+		}
+	}
+	for _, s := range cfg.Seeds {
+		if err := l.host.HasImage(ctx, s.Fingerprint); err != nil {
+			return nil, l.giveUp(ctx, fmt.Errorf("seed %s: %w", s.Name, err))
 		}
 	}
 	if err := l.host.Wall(ctx, nil); err != nil {
@@ -111,21 +113,34 @@ func (l *Lab) Close(ctx context.Context) error {
 			l.cfg.Log.Warn("delete image", "image", image, "err", err)
 		}
 	}
-	return l.host.Close(ctx)
-}
-
-// Clear removes from Incus what a lab of this configuration left behind when it died.
-func Clear(ctx context.Context, cfg Config) error {
-	if err := cfg.complete(); err != nil {
+	if err := l.host.Close(ctx); err != nil || l.name == nil {
 		return err
 	}
-	return machines.ClearIncus(ctx, (&Lab{cfg: cfg}).incus())
+	if err := l.name.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
-func (l *Lab) incus() machines.IncusConfig {
-	return machines.IncusConfig{
-		Name: l.cfg.Name, Socket: l.cfg.Socket, Pool: l.cfg.Pool, Range: l.cfg.CIDR, Log: l.cfg.Log,
+// settleDown takes the lab's name on this host and makes a host of Incus under it, without what an
+// earlier one that died has left there.
+func (l *Lab) settleDown(ctx context.Context) (err error) {
+	// A socket that has no file: the kernel lets go of the name whichever way the process ends.
+	name, err := new(net.ListenConfig).Listen(ctx, "unix", "@ec2lab-"+l.cfg.Name)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("a lab named %q is at work on this host: another one needs another name, and another range", l.cfg.Name)
 	}
+	if err != nil {
+		return fmt.Errorf("take the name %q: %w", l.cfg.Name, err)
+	}
+	host, err := machines.NewIncus(ctx, machines.IncusConfig{
+		Name: l.cfg.Name, Socket: l.cfg.Socket, Pool: l.cfg.Pool, Range: l.cfg.CIDR, Log: l.cfg.Log,
+	})
+	if err != nil {
+		return errors.Join(err, name.Close())
+	}
+	l.host, l.name = host, name
+	return nil
 }
 
 // Gateway is the address as which the host itself counts in security groups.

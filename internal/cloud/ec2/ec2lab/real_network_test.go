@@ -1,7 +1,6 @@
 package ec2lab_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/hallmark-ci/hallmark/internal/cloud/cloudtest"
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab"
 )
 
@@ -71,7 +71,7 @@ func tcp(port int32, peer types.IpPermission) []types.IpPermission {
 // TestRealWalls shows with real packets what security groups let through, and how machines end by
 // themselves.
 func TestRealWalls(t *testing.T) {
-	lab, api, cfg := realLab(t, "10.94.0.0/16")
+	lab, api, cfg := realLab(t, "walls", "10.94.0.0/16")
 	o := newOperator(t, api)
 	images, err := api.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
 	must(t, err)
@@ -159,7 +159,7 @@ func TestRealWalls(t *testing.T) {
 
 // TestRealData captures a machine that runs, with its data volume, and finds both in its twin.
 func TestRealData(t *testing.T) {
-	lab, api, cfg := realLab(t, "10.94.0.0/16")
+	lab, api, cfg := realLab(t, "walls", "10.94.0.0/16")
 	o := newOperator(t, api)
 	ctx := t.Context()
 	images, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
@@ -211,21 +211,38 @@ func TestRealData(t *testing.T) {
 	})
 }
 
-// TestRealClear removes what a lab that died has left.
-func TestRealClear(t *testing.T) {
-	lab, api, cfg := realLab(t, "10.94.0.0/16")
+// TestRealSuccession: a lab has its name for itself, and one that died leaves it to the next, which
+// removes what is left.
+func TestRealSuccession(t *testing.T) {
+	lab, api, cfg := realLab(t, "walls", "10.94.0.0/16")
 	o := newOperator(t, api)
 	images, err := api.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
 	must(t, err)
 	i := o.launch(*images.Images[0].ImageId, lab.Subnet("eu-lab-1a"))
 	o.state(*i.InstanceId, types.InstanceStateNameRunning)
-	if _, err := ec2lab.New(t.Context(), cfg); err == nil {
-		t.Error("a second lab of the same name starts")
+	if _, err := ec2lab.New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "at work") {
+		t.Errorf("a second lab of the same name: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	must(t, ec2lab.Clear(ctx, cfg))
+	lab.Die()
+	next, err := ec2lab.New(t.Context(), cfg)
+	must(t, err)
+	left, err := exec.CommandContext(t.Context(), "incus", "query", "/1.0/instances?project=ec2lab-"+cfg.Name).Output()
+	if err != nil || strings.TrimSpace(string(left)) != "[]" {
+		t.Errorf("machines of the one that died: %v, %s", err, left)
+	}
+	must(t, next.Close(t.Context()))
 	if left := leftovers(t, cfg.Name); left != "" {
 		t.Errorf("left behind:\n%s", left)
+	}
+}
+
+// TestRealPassingInterfaces: the laboratory comes and goes whatever other interfaces do meanwhile.
+func TestRealPassingInterfaces(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs root and Incus: not with -short")
+	}
+	cloudtest.PassingInterfaces(t)
+	for range 3 {
+		t.Run("a laboratory", func(t *testing.T) { realLab(t, "walls", "10.94.0.0/16") })
 	}
 }

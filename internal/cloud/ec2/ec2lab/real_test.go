@@ -3,8 +3,6 @@ package ec2lab_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -50,16 +48,14 @@ func realBase(t *testing.T) cloud.Image {
 }
 
 // realLab starts a lab on the Incus of this machine, reached by HTTP as from anywhere.
-func realLab(t *testing.T, cidr string) (*ec2lab.Lab, *ec2.Client, ec2lab.Config) {
+func realLab(t *testing.T, name, cidr string) (*ec2lab.Lab, *ec2.Client, ec2lab.Config) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs root and Incus: not with -short")
 	}
 	base := realBase(t)
-	var b [3]byte
-	_, _ = rand.Read(b[:])
 	cfg := ec2lab.Config{
-		Name: "test-" + hex.EncodeToString(b[:]), Socket: socket, CIDR: netip.MustParsePrefix(cidr),
+		Name: "test-" + name, Socket: socket, CIDR: netip.MustParsePrefix(cidr),
 		Seeds: []ec2lab.Seed{{Name: base.Name, Fingerprint: string(base.ID), Owner: seedOwner}},
 		Log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
@@ -112,7 +108,7 @@ func leftovers(t *testing.T, lab string) string {
 // TestRealMachine leads a real machine through its life. The real tests follow each other: each looks
 // for what it left behind.
 func TestRealMachine(t *testing.T) {
-	lab, api, _ := realLab(t, "10.96.0.0/16")
+	lab, api, _ := realLab(t, "machine", "10.96.0.0/16")
 	o := newOperator(t, api)
 	ctx := t.Context()
 	began := time.Now()

@@ -9,13 +9,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // IncusConfig says which Incus, and how the lab is laid out on it.
@@ -29,7 +30,7 @@ type IncusConfig struct {
 	Log    *slog.Logger
 }
 
-// tagLab is a user key of the project and the bridge, and a property of images: the lab's name. Clear
+// tagLab is a user key of the project and the bridge, and a property of images: the lab's name. clear
 // finds everything by it.
 const tagLab = "user.ec2lab"
 
@@ -68,18 +69,18 @@ func newIncus(cfg IncusConfig) *Incus {
 	return &Incus{cfg: cfg, project: "ec2lab-" + cfg.Name, bridge: short, table: "ec2lab_" + short}
 }
 
-// NewIncus makes project, bridge and table. What an earlier lab of this name left is an error: it may
-// still be at work.
+// NewIncus makes project, bridge and table, in place of what is there of this name already: no two may
+// be at work at the same time.
 func NewIncus(ctx context.Context, cfg IncusConfig) (*Incus, error) {
 	h := newIncus(cfg)
+	if err := h.clear(ctx); err != nil {
+		return nil, fmt.Errorf("remove what an earlier lab has left: %w", err)
+	}
 	c, err := h.connect(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := c.GetProject(h.project); err == nil {
-		return nil, fmt.Errorf("the project %s is there: another lab of this name is at work, or died; ec2lab.Clear removes it", h.project)
-	}
-	if err := h.lay(c); err != nil {
+	if err := h.lay(ctx, c); err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return nil, errors.Join(err, h.clear(ctx))
@@ -87,7 +88,7 @@ func NewIncus(ctx context.Context, cfg IncusConfig) (*Incus, error) {
 	return h, nil
 }
 
-func (h *Incus) lay(c client.InstanceServer) error {
+func (h *Incus) lay(ctx context.Context, c client.InstanceServer) error {
 	err := c.CreateProject(api.ProjectsPost{Name: h.project, ProjectPut: api.ProjectPut{
 		Description: "EC2 test lab " + h.cfg.Name,
 		Config: api.ConfigMap{
@@ -98,11 +99,8 @@ func (h *Incus) lay(c client.InstanceServer) error {
 	if err != nil {
 		return fmt.Errorf("create project %s: %w", h.project, err)
 	}
-	return h.layBridge(c)
+	return h.layBridge(ctx, c)
 }
-
-// ClearIncus removes what a lab of this name left behind.
-func ClearIncus(ctx context.Context, cfg IncusConfig) error { return newIncus(cfg).clear(ctx) }
 
 // Close implements Host.
 func (h *Incus) Close(ctx context.Context) error {
@@ -125,8 +123,8 @@ func (h *Incus) clear(ctx context.Context) error {
 		if found.Config[tagLab] != h.cfg.Name {
 			return fmt.Errorf("the project %s is not the lab's", h.project)
 		}
-		errs = append(errs, h.empty(ctx), c.DeleteProject(h.project))
-	} else if !absent(err) {
+		errs = append(errs, h.empty(ctx), incusd.RemoveProject(ctx, c, h.project))
+	} else if !incusd.Absent(err) {
 		errs = append(errs, err)
 	}
 	images, err := c.GetImages()
@@ -136,10 +134,7 @@ func (h *Incus) clear(ctx context.Context) error {
 			errs = append(errs, h.DeleteImage(ctx, image.Fingerprint))
 		}
 	}
-	if err := c.DeleteNetwork(h.bridge); !absent(err) {
-		errs = append(errs, err)
-	}
-	return errors.Join(append(errs, h.raze(ctx))...)
+	return errors.Join(append(errs, incusd.RemoveNetwork(ctx, c, h.bridge), h.raze(ctx))...)
 }
 
 // empty removes machines and volumes.
@@ -163,91 +158,16 @@ func (h *Incus) empty(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// connect gives a client for one project ("": default) whose calls all end with ctx. The library
-// binds some requests to the connection's context and others to none, so each call of ours has its
-// own connection and a transport that binds every request.
+// connect gives a client for one project ("": default). Every call has its own.
 func (h *Incus) connect(ctx context.Context, project string) (client.InstanceServer, error) {
-	hc := &http.Client{}
-	c, err := client.ConnectIncusUnixWithContext(ctx, h.cfg.Socket, &client.ConnectionArgs{
-		HTTPClient: hc, SkipGetServer: true, SkipGetEvents: true, UserAgent: "ec2lab",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to Incus: %w", err)
-	}
-	t, ok := hc.Transport.(*http.Transport)
-	if !ok {
-		return nil, fmt.Errorf("the Incus client's transport is a %T", hc.Transport)
-	}
-	hc.Transport = bound{ctx: ctx, transport: t}
-	if project != "" {
-		c = c.UseProject(project)
-	}
-	return c, nil
-}
-
-// bound ends every request with the context of the call it belongs to.
-type bound struct {
-	ctx       context.Context //nolint:containedctx // one connection lives for one call
-	transport *http.Transport
-}
-
-// RoundTrip implements http.RoundTripper.
-func (b bound) RoundTrip(r *http.Request) (*http.Response, error) {
-	return b.transport.RoundTrip(r.WithContext(b.ctx))
-}
-
-// Transport implements the client library's HTTPTransporter, which looks for the transport itself.
-func (b bound) Transport() *http.Transport { return b.transport }
-
-// finish waits for an operation: pass it both results of the call that started it.
-func finish(c client.InstanceServer, op client.Operation, err error) (map[string]any, error) {
-	if err != nil {
-		return nil, err
-	}
-	done, _, err := c.GetOperationWait(op.Get().ID, -1)
-	if err != nil {
-		return nil, err
-	}
-	if done.Err != "" {
-		return nil, errors.New(done.Err)
-	}
-	return done.Metadata, nil
+	return incusd.Connect(ctx, h.cfg.Socket, "ec2lab", project)
 }
 
 // patiently does something to a machine, again while Incus says that something else is done to it.
-func (h *Incus) patiently(ctx context.Context, do func(client.InstanceServer) error) error {
+func (h *Incus) patiently(ctx context.Context, id string, do func(client.InstanceServer) error) error {
 	c, err := h.connect(ctx, h.project)
 	if err != nil {
 		return err
 	}
-	for {
-		err := do(c)
-		if err == nil || !strings.Contains(err.Error(), "busy running") && !strings.Contains(err.Error(), "matching non-reusable operation") {
-			return err
-		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// absent says that something is not there. An operation that failed has no status, only a text.
-func absent(err error) bool {
-	if err == nil {
-		return false
-	}
-	return api.StatusErrorCheck(err, http.StatusNotFound) || slices.ContainsFunc([]string{"not found", "no such object"}, func(s string) bool {
-		return strings.Contains(strings.ToLower(err.Error()), s)
-	})
+	return incusd.Patiently(ctx, c, id, func() error { return do(c) })
 }

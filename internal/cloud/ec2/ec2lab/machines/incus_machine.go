@@ -16,7 +16,7 @@ import (
 	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
 
-	"github.com/hallmark-ci/hallmark/internal/cloud/incus/guest"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // Launch implements Host. The machine is dressed as one of EC2's before its first start. Once begun
@@ -48,7 +48,7 @@ func (h *Incus) Launch(ctx context.Context, spec Spec) error {
 			},
 		},
 	})
-	if _, err := finish(c, op, err); err != nil {
+	if _, err := incusd.Finish(c, op, err); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
 	if err := dress(c, spec.ID); err != nil {
@@ -105,12 +105,12 @@ func (h *Incus) turn(ctx context.Context, id, how string, force bool, timeout ti
 	if timeout > 0 {
 		put.Timeout = max(1, int(timeout/time.Second))
 	}
-	return h.patiently(ctx, func(c client.InstanceServer) error {
+	return h.patiently(ctx, id, func(c client.InstanceServer) error {
 		if how == "stop" && !force {
-			defer guest.Remind(ctx, c, id)()
+			defer incusd.Remind(ctx, c, id)()
 		}
 		op, err := c.UpdateInstanceState(id, put, "")
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		if err != nil && (strings.Contains(err.Error(), "already stopped") || strings.Contains(err.Error(), "already running")) {
 			return nil
 		}
@@ -126,7 +126,7 @@ func (h *Incus) Start(ctx context.Context, id string) error {
 // Stop implements Host: cleanly, and by force if that takes longer than the configured grace.
 func (h *Incus) Stop(ctx context.Context, id string, force bool) error {
 	if !force {
-		if err := h.turn(ctx, id, "stop", false, h.cfg.Grace); err == nil || ctx.Err() != nil || absent(err) {
+		if err := h.turn(ctx, id, "stop", false, h.cfg.Grace); err == nil || ctx.Err() != nil || incusd.Absent(err) {
 			return err
 		}
 	}
@@ -143,15 +143,15 @@ func (h *Incus) Reboot(ctx context.Context, id string) error {
 
 // Destroy implements Host. Devices go with the machine, volumes do not.
 func (h *Incus) Destroy(ctx context.Context, id string) error {
-	if err := h.turn(ctx, id, "stop", true, 0); err != nil && !absent(err) {
+	if err := h.turn(ctx, id, "stop", true, 0); err != nil && !incusd.Absent(err) {
 		return err
 	}
-	err := h.patiently(ctx, func(c client.InstanceServer) error {
+	err := h.patiently(ctx, id, func(c client.InstanceServer) error {
 		op, err := c.DeleteInstance(id)
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	})
-	if absent(err) {
+	if incusd.Absent(err) {
 		return nil
 	}
 	return err

@@ -8,6 +8,8 @@ import (
 
 	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 const custom = "custom" // Incus' type of volumes that belong to no instance
@@ -24,9 +26,9 @@ func (h *Incus) Capture(ctx context.Context, id, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = h.patiently(ctx, func(c client.InstanceServer) error {
+	err = h.patiently(ctx, id, func(c client.InstanceServer) error {
 		op, err := c.CreateInstanceSnapshot(id, api.InstanceSnapshotsPost{Name: snapshot})
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	})
 	if err != nil {
@@ -37,10 +39,10 @@ func (h *Incus) Capture(ctx context.Context, id, name string) (string, error) {
 		Source:               &api.ImagesPostSource{Type: "snapshot", Name: id + "/" + snapshot},
 		CompressionAlgorithm: "none",
 	}, nil)
-	result, err := finish(c, op, err)
-	gone := h.patiently(ctx, func(c client.InstanceServer) error {
+	result, err := incusd.Finish(c, op, err)
+	gone := h.patiently(ctx, id, func(c client.InstanceServer) error {
 		op, err := c.DeleteInstanceSnapshot(id, snapshot)
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	})
 	if err := errors.Join(err, gone); err != nil {
@@ -70,7 +72,7 @@ func (h *Incus) DeleteImage(ctx context.Context, image string) error {
 		return err
 	}
 	op, err := c.DeleteImage(image)
-	if _, err = finish(c, op, err); absent(err) {
+	if _, err = incusd.Finish(c, op, err); incusd.Absent(err) {
 		return nil
 	}
 	return err
@@ -108,14 +110,14 @@ func (h *Incus) AttachVolume(ctx context.Context, id, machine, path string) erro
 // DetachVolume implements Host.
 func (h *Incus) DetachVolume(ctx context.Context, id, machine string) error {
 	err := h.devices(ctx, machine, func(devices api.DevicesMap) { delete(devices, id) })
-	if absent(err) {
+	if incusd.Absent(err) {
 		return nil
 	}
 	return err
 }
 
 func (h *Incus) devices(ctx context.Context, machine string, change func(api.DevicesMap)) error {
-	return h.patiently(ctx, func(c client.InstanceServer) error {
+	return h.patiently(ctx, machine, func(c client.InstanceServer) error {
 		in, etag, err := c.GetInstance(machine)
 		if err != nil {
 			return err
@@ -123,7 +125,7 @@ func (h *Incus) devices(ctx context.Context, machine string, change func(api.Dev
 		put := in.Writable()
 		change(put.Devices)
 		op, err := c.UpdateInstance(machine, put, etag)
-		_, err = finish(c, op, err)
+		_, err = incusd.Finish(c, op, err)
 		return err
 	})
 }
@@ -134,7 +136,7 @@ func (h *Incus) DeleteVolume(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.DeleteStoragePoolVolume(h.cfg.Pool, custom, id); !absent(err) {
+	if err := c.DeleteStoragePoolVolume(h.cfg.Pool, custom, id); !incusd.Absent(err) {
 		return err
 	}
 	return nil

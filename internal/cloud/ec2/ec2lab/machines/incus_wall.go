@@ -17,6 +17,8 @@ import (
 
 	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // The wall stands where packets are routed. Machines hang on one bridge whose ports are isolated from
@@ -28,14 +30,15 @@ import (
 
 // layBridge makes the bridge. DHCP gives each machine its fixed address; DNS knows machines only: a
 // name looked up outside would be a way out.
-func (h *Incus) layBridge(c client.InstanceServer) error {
-	err := c.CreateNetwork(api.NetworksPost{Name: h.bridge, Type: "bridge", NetworkPut: api.NetworkPut{
+func (h *Incus) layBridge(ctx context.Context, c client.InstanceServer) error {
+	post := api.NetworksPost{Name: h.bridge, Type: "bridge", NetworkPut: api.NetworkPut{
 		Description: "EC2 test lab " + h.cfg.Name,
 		Config: api.ConfigMap{
 			tagLab: h.cfg.Name, "ipv4.address": netip.PrefixFrom(h.gateway(), h.cfg.Range.Bits()).String(), "ipv4.nat": "false",
 			"ipv6.address": "none", "dns.mode": "managed", "dns.domain": "ec2lab.internal", "raw.dnsmasq": "no-resolv",
 		},
-	}})
+	}}
+	err := incusd.Undisturbed(ctx, func() error { return c.CreateNetwork(post) })
 	if err != nil {
 		return fmt.Errorf("create bridge %s: %w", h.bridge, err)
 	}

@@ -1,6 +1,4 @@
-// Package guest reaches into a container for what Incus does not do: provider and laboratory need the
-// same there, and neither may import the other.
-package guest
+package incusd
 
 import (
 	"context"
@@ -37,7 +35,7 @@ func Remind(ctx context.Context, c client.InstanceServer, name string) (stop fun
 
 func remind(ctx context.Context, c client.InstanceServer, name string) {
 	system := int64(0) // process id of the init that was asked first
-	for pause := time.Second; ; pause *= 2 {
+	for wait := time.Second; ; wait *= 2 {
 		state, _, err := c.GetInstanceState(name)
 		switch {
 		case err != nil || state.StatusCode != api.Running || system != 0 && state.Pid != system:
@@ -46,11 +44,7 @@ func remind(ctx context.Context, c client.InstanceServer, name string) {
 			halt(c, name)
 		}
 		system = state.Pid
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if Pause(ctx, wait) != nil {
 			return
 		}
 	}

@@ -1,4 +1,4 @@
-package incus
+package incusd
 
 import (
 	"net/http"
@@ -21,7 +21,7 @@ func TestRemove(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			lost := api.StatusErrorf(http.StatusNotFound, "Project not found")
 			there, misses, dels := c.there, c.misses, 0
-			err := remove(t.Context(), func() error {
+			err := Remove(t.Context(), func() error {
 				dels++
 				if misses--; misses >= 0 || there == 0 {
 					return lost
