@@ -393,6 +393,10 @@ func (e *Environment) watchState(server string) func(context.Context) error {
 		m := e.machine(server)
 		switch state, listed := states[m.ID]; {
 		case !listed:
+			// Whoever asks for one that is gone is told why, for as long as the provider remembers.
+			if _, err := e.site.Provider.Console(ctx, m.ID); err != nil {
+				return verdict.Errorf(verdict.CloudLost, server, "the provider does not list it any more: %w", err)
+			}
 			return verdict.Errorf(verdict.CloudLost, server, "the provider does not list it any more")
 		case state == cloud.Broken:
 			return verdict.Errorf(verdict.CloudLost, server, "the provider calls it broken")

@@ -26,7 +26,7 @@ func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, br
 	}
 	candidates := subnets(p.cfg.Range, bridge)
 	for _, subnet := range candidates {
-		taken, err := inUse(c, bridge)
+		taken, err := inUse(ctx, c, bridge)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, br
 		if err != nil {
 			return err
 		}
-		taken, err = inUse(c, bridge)
+		taken, err = inUse(ctx, c, bridge)
 		if err != nil {
 			return err
 		}
@@ -81,9 +81,9 @@ func subnets(within netip.Prefix, seed string) []netip.Prefix {
 }
 
 // inUse lists what other networks of this Incus and this host's other interfaces have.
-func inUse(c client.InstanceServer, except string) ([]netip.Prefix, error) {
+func inUse(ctx context.Context, c client.InstanceServer, except string) ([]netip.Prefix, error) {
 	var taken []netip.Prefix
-	networks, err := c.GetNetworksAllProjects()
+	networks, err := incusd.List(ctx, c.GetNetworksAllProjects)
 	if err != nil {
 		return nil, err
 	}

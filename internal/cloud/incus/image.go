@@ -129,7 +129,7 @@ func (p *Provider) Images(ctx context.Context, filter cloud.Filter) ([]cloud.Ima
 	if err != nil {
 		return nil, fail("list images", err)
 	}
-	all, err := c.GetImages()
+	all, err := incusd.List(ctx, c.GetImages)
 	if err != nil {
 		return nil, fail("list images", err)
 	}

@@ -66,7 +66,7 @@ func (p *Provider) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (c
 		return cloud.Network{}, err
 	}
 	rules := p.egress(n, spec.Egress)
-	return n, fail(call, changeACL(c, spec.Name, func(acl *api.NetworkACLPut) { acl.Egress = rules }))
+	return n, fail(call, changeACL(ctx, c, spec.Name, func(acl *api.NetworkACLPut) { acl.Egress = rules }))
 }
 
 // claimProject creates the project of a network, or finds that of the same owner. It comes first:
@@ -153,8 +153,9 @@ func ensureACL(c client.InstanceServer, network string, tags map[string]string) 
 	return nil
 }
 
-// changeACL reads, changes and writes a network's ACL until nobody interferes.
-func changeACL(c client.InstanceServer, network string, change func(*api.NetworkACLPut)) error {
+// changeACL reads, changes and writes a network's ACL until nobody interferes: Incus 6.0 walks all ACLs of
+// the project when it writes one, and does not find those that go away meanwhile.
+func changeACL(ctx context.Context, c client.InstanceServer, network string, change func(*api.NetworkACLPut)) error {
 	for {
 		acl, etag, err := c.GetNetworkACL(bridgeName(network))
 		if err != nil {
@@ -165,7 +166,10 @@ func changeACL(c client.InstanceServer, network string, change func(*api.Network
 		if slices.Equal(put.Ingress, acl.Ingress) && slices.Equal(put.Egress, acl.Egress) {
 			return nil
 		}
-		if err := c.UpdateNetworkACL(acl.Name, put, etag); !stale(err) {
+		if err := c.UpdateNetworkACL(acl.Name, put, etag); !stale(err) && !incusd.Absent(err) {
+			return err
+		}
+		if err := incusd.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -254,7 +258,7 @@ func (p *Provider) AllowAdmin(ctx context.Context, id cloud.NetworkID, addresses
 			Source: n.Gateway.String() + "/32", Destination: a.String() + "/32",
 		})
 	}
-	return fail(call, changeACL(c, string(id), func(acl *api.NetworkACLPut) { acl.Ingress = rules }))
+	return fail(call, changeACL(ctx, c, string(id), func(acl *api.NetworkACLPut) { acl.Ingress = rules }))
 }
 
 // DeleteNetwork refuses (CodeRefused) while servers or volumes are in it. The project goes first:

@@ -7,6 +7,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // Owned lists servers, volumes, networks and images, in the order in which they can be removed. A
@@ -45,15 +46,15 @@ func (p *Provider) Owned(ctx context.Context, owner string) ([]cloud.Resource, e
 		}
 	}
 
-	projects, err := c.GetProjects()
+	projects, err := incusd.List(ctx, c.GetProjects)
 	if err != nil {
 		return nil, fail(call, err)
 	}
-	bridges, err := c.GetNetworks()
+	bridges, err := incusd.List(ctx, c.GetNetworks)
 	if err != nil {
 		return nil, fail(call, err)
 	}
-	acls, err := c.GetNetworkACLs()
+	acls, err := incusd.List(ctx, c.GetNetworkACLs)
 	if err != nil {
 		return nil, fail(call, err)
 	}
@@ -74,7 +75,7 @@ func (p *Provider) Owned(ctx context.Context, owner string) ([]cloud.Resource, e
 		network(acl.Config)
 	}
 
-	images, err := c.GetImages()
+	images, err := incusd.List(ctx, c.GetImages)
 	if err != nil {
 		return nil, fail(call, err)
 	}

@@ -74,6 +74,21 @@ func Remove(ctx context.Context, del, get func() error) error {
 	}
 }
 
+// List lists all of something, again if it does not find one of them: Incus 6.0 reads the names first, and
+// an image, network or ACL may go away before it reads the thing itself. That something else is not there,
+// such as the storage pool, it says in the end.
+func List[T any](ctx context.Context, list func() ([]T, error)) ([]T, error) {
+	for tries := 50; ; tries-- {
+		all, err := list()
+		if !Absent(err) || tries == 0 {
+			return all, err
+		}
+		if err := Pause(ctx, again); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // RemoveNetwork takes a bridge down until it is gone.
 func RemoveNetwork(ctx context.Context, c client.InstanceServer, name string) error {
 	return Remove(ctx,

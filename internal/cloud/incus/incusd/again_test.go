@@ -1,8 +1,10 @@
 package incusd
 
 import (
+	"errors"
 	"net/http"
 	"testing"
+	"testing/synctest"
 
 	"github.com/lxc/incus/v6/shared/api"
 )
@@ -36,6 +38,25 @@ func TestRemove(t *testing.T) {
 			})
 			if err != nil || there != 0 || dels != c.dels {
 				t.Errorf("%v, %d left, %d calls", err, there, dels)
+			}
+		})
+	}
+}
+
+// A list is asked for again while one of its things is not found, and not for ever.
+func TestList(t *testing.T) {
+	lost := api.StatusErrorf(http.StatusNotFound, "Image not found")
+	for misses, want := range map[int]error{0: nil, 2: nil, 1000: lost} {
+		synctest.Test(t, func(t *testing.T) {
+			left := misses
+			got, err := List(t.Context(), func() ([]string, error) {
+				if left--; left >= 0 {
+					return nil, lost
+				}
+				return []string{"one"}, nil
+			})
+			if !errors.Is(err, want) || want == nil && len(got) != 1 {
+				t.Errorf("%d misses: %v, %v", misses, got, err)
 			}
 		})
 	}

@@ -127,7 +127,7 @@ func (h *Incus) clear(ctx context.Context) error {
 	} else if !incusd.Absent(err) {
 		errs = append(errs, err)
 	}
-	images, err := c.GetImages()
+	images, err := incusd.List(ctx, c.GetImages)
 	errs = append(errs, err)
 	for _, image := range images {
 		if image.Properties[tagLab] == h.cfg.Name {
