@@ -29,10 +29,15 @@ type BaseImporter interface {
 // to whom, the provider's configuration says for each channel. It lists what is offered and named in few
 // calls, so that whoever knows what channels hold can compare, and change what differs.
 type Publisher interface {
-	// Publish offers an image as the channels that hold it want it, all at once, and protects it from
-	// being removed; with no channel it takes all of that back, and removes its copies. CodeConflict says
-	// that a channel still names it, or that something still launches it. Idempotent; what was begun by a
-	// crashed process is adopted.
+	// Copy makes the copies of an image that these channels want, and waits for them, which may take an
+	// hour. Nobody may launch them yet; those that other channels want stay. Idempotent; what was begun by
+	// a crashed process is adopted.
+	Copy(ctx context.Context, id ImageID, channels []string) error
+	// Publish offers an image and its copies as the channels that hold it want it, all at once, and
+	// protects it from being removed; copies that none of them wants go. It takes no time, and refuses
+	// (CodeRefused) while copies are lacking. With no channel it takes all of that back, and removes its
+	// copies; CodeConflict says that a channel still names it, or that something still launches it.
+	// Idempotent.
 	Publish(ctx context.Context, id ImageID, channels []string) error
 	// Published lists the images of an owner that are offered, each with the channels, sorted, for which
 	// it is: none if that was not ended, or is not what the configuration says now.
@@ -128,6 +133,10 @@ func (i interceptedImports) ImportBase(ctx context.Context, spec ImageSpec, root
 type interceptedPublisher struct {
 	p      Publisher
 	around Around
+}
+
+func (i interceptedPublisher) Copy(ctx context.Context, id ImageID, channels []string) error {
+	return i.around(ctx, Call{VerbCopy, string(id)}, func(ctx context.Context) error { return i.p.Copy(ctx, id, channels) })
 }
 
 func (i interceptedPublisher) Publish(ctx context.Context, id ImageID, channels []string) error {

@@ -33,6 +33,7 @@ const (
 	VerbSnapshot      Verb = "snapshot"
 	VerbRestore       Verb = "restore"
 	VerbImportBase    Verb = "import-base"
+	VerbCopy          Verb = "copy"
 	VerbPublish       Verb = "publish"
 	VerbPublished     Verb = "published"
 	VerbPoint         Verb = "point"
@@ -51,7 +52,7 @@ func Verbs() []Verb {
 		VerbResolveBase, VerbCreateNetwork, VerbAllowAdmin, VerbDeleteNetwork, VerbLaunch, VerbServers, VerbReboot,
 		VerbStop, VerbStart, VerbDestroy, VerbConsole, VerbCapture, VerbImages, VerbDeleteImage, VerbCreateVolume,
 		VerbAttachVolume, VerbDetachVolume, VerbDeleteVolume, VerbOwned, VerbDelete, VerbSnapshot, VerbRestore,
-		VerbImportBase, VerbPublish, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot,
+		VerbImportBase, VerbCopy, VerbPublish, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot,
 		VerbLeave, VerbJoin, VerbRoll, VerbRolled, VerbUnroll,
 	}
 }

@@ -153,6 +153,9 @@ func (c Config) LockFile() string { return filepath.Join(c.StateDir, "hallmark.l
 // PublishFile is locked by the one process that publishes images at a time.
 func (c Config) PublishFile() string { return filepath.Join(c.StateDir, "publish.lock") }
 
+// CopyFile is locked while copies of images are made for a channel.
+func (c Config) CopyFile() string { return filepath.Join(c.StateDir, "copy.lock") }
+
 // ProductsDir holds checkouts and archives of the product, by commit.
 func (c Config) ProductsDir() string { return filepath.Join(c.StateDir, "products") }
 

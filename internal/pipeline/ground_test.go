@@ -489,7 +489,8 @@ func (d *daemon) nothingLeft() {
 	}
 }
 
-// told checks that the cloud tells what channels hold, and nothing else.
+// told checks that the cloud tells what channels hold, and offers that, what a roll-back would go to, and
+// nothing else.
 func (d *daemon) told() {
 	d.t.Helper()
 	held, err := pipeline.WhatIsHeld(d.t.Context(), d.parts, "")
@@ -499,6 +500,16 @@ func (d *daemon) told() {
 	images := map[cloud.ImageID]bool{}
 	for _, h := range held {
 		images[h.Image] = true
+		before, err := d.parts.Ledger.PreviousSet(d.t.Context(), h.Channel)
+		if err == nil {
+			one, err := d.parts.Ledger.Image(d.t.Context(), before.Images[h.Role])
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			images[cloud.ImageID(one.ProviderID)] = true
+		} else if !errors.Is(err, ledger.ErrNotFound) {
+			d.t.Fatal(err)
+		}
 		if h.Differs {
 			d.t.Errorf("%s holds %s for %s, and %s is named", h.Channel, h.Image, h.Role, *h.Named)
 		}

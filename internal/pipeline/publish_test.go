@@ -28,19 +28,31 @@ func TestMoveAndAlign(t *testing.T) {
 
 	s.must(s.move("production", "a", ledger.Promote))
 	s.must(s.move("development", "b", ledger.Promote))
-	s.offers("a-db: development production", "a-web: development production", "b-web: development")
 	s.align()
-	s.offers("a-db: production", "a-web: production", "b-web: development")
+	// What development would go back to stays published for it.
+	s.offers("a-db: development production", "a-web: development production", "b-web: development")
 	s.tells("development", "web=b-web") // the role db is gone
 	s.tells("production", "db=a-db", "web=a-web")
 
 	s.must(s.move("production", "b", ledger.Promote))
 	s.align()
-	s.offers("b-web: development production")
+	s.offers("a-db: development production", "a-web: development production", "b-web: development production")
+	n := len(s.sim.Records())
 	s.must(s.move("production", "a", ledger.Rollback))
 	s.align()
 	s.tells("production", "db=a-db", "web=a-web")
-	s.offers("a-db: production", "a-web: production", "b-web: development")
+	s.offers("a-db: development production", "a-web: development production", "b-web: development") // nobody goes back to what was left
+	if got, want := s.changes(n), []string{"point production/db", "point production/web", "publish " + string(s.image("b-web"))}; !slices.Equal(got, want) {
+		t.Errorf("changes for a roll-back: %v, want %v", got, want)
+	}
+
+	s.set("c", "web")
+	s.must(s.move("development", "c", ledger.Promote))
+	s.align()
+	s.offers("a-db: production", "a-web: production", "b-web: development", "c-web: development")
+	s.must(s.move("development", "b", ledger.Rollback))
+	s.align()
+	s.offers("a-db: development production", "a-web: development production", "b-web: development")
 
 	_, err := s.parts.Ledger.RevokeSet(t.Context(), "b", "ada", "a hole")
 	s.must(err)
@@ -68,17 +80,19 @@ func TestNarrowedLast(t *testing.T) {
 	s := newStall(t)
 	s.set("a", "web")
 	s.set("b", "web")
-	for _, channel := range []string{"production", "release-1.0"} {
-		s.must(s.move(channel, "b", ledger.Promote))
+	for _, set := range []string{"a", "b"} {
+		for _, channel := range []string{"production", "release-1.0"} {
+			s.must(s.move(channel, set, ledger.Promote))
+		}
+		s.align()
 	}
-	s.align()
-	s.must(s.move("production", "a", ledger.Promote))
+	s.must(s.move("production", "a", ledger.Rollback))
 	n := len(s.sim.Records())
 	s.align()
 	if got, want := s.changes(n), []string{"point production/web", "publish " + string(s.image("b-web"))}; !slices.Equal(got, want) {
 		t.Errorf("changes %v, want %v", got, want)
 	}
-	s.offers("a-web: production", "b-web: release-1.0")
+	s.offers("a-web: production release-1.0", "b-web: release-1.0")
 
 	// One that cannot be told of its new image goes on naming the old one, which stays as it is.
 	s.before = func(call cloud.Call) error {
@@ -87,7 +101,7 @@ func TestNarrowedLast(t *testing.T) {
 		}
 		return nil
 	}
-	s.must(s.move("release-1.0", "a", ledger.Promote))
+	s.must(s.move("release-1.0", "a", ledger.Rollback))
 	s.must(s.move("production", "b", ledger.Promote))
 	if err := pipeline.Align(t.Context(), s.parts); err == nil {
 		t.Error("nothing was said")
@@ -95,7 +109,7 @@ func TestNarrowedLast(t *testing.T) {
 	s.offers("a-web: production release-1.0", "b-web: production release-1.0")
 	s.before = nil
 	s.align()
-	s.offers("a-web: release-1.0", "b-web: production")
+	s.offers("a-web: production release-1.0", "b-web: production")
 }
 
 // What may not move is not published either.
@@ -163,6 +177,31 @@ func TestAlignMends(t *testing.T) {
 			}
 		})
 	}
+	t.Run("not copied", func(t *testing.T) {
+		t.Parallel()
+		s := newStall(t)
+		s.set("a", "web")
+		s.set("b", "web")
+		s.must(s.move("development", "a", ledger.Promote))
+		s.align()
+		_, err := s.parts.Ledger.MoveChannel(t.Context(), ledger.Move{Channel: "development", To: "b", Kind: ledger.Promote}, 1)
+		s.must(err)
+		tries := 0
+		s.before = func(call cloud.Call) error {
+			if call.Verb == cloud.VerbCopy {
+				tries++
+				return &cloud.Error{Call: call.String(), Code: cloud.CodeDown, Err: errors.New("no answer from the other region")}
+			}
+			return nil
+		}
+		if err := pipeline.Align(t.Context(), s.parts); verdict.CauseOf(err) != verdict.CloudDown || tries != 1 {
+			t.Errorf("align, having tried %d times: %v", tries, err)
+		}
+		s.tells("development", "web=a-web")
+		s.before = nil
+		s.align()
+		s.tells("development", "web=b-web")
+	})
 	t.Run("moved and not named", func(t *testing.T) {
 		t.Parallel()
 		s := newStall(t)
@@ -211,7 +250,8 @@ func TestAlignInTrouble(t *testing.T) {
 	s.before = nil
 	s.align()
 	s.tells("development", "db=b-db", "web=b-web")
-	s.offers("b-db: development", "b-web: development", "c-db: production", "c-web: production")
+	s.offers("a-db: development production", "a-web: development production",
+		"b-db: development", "b-web: development", "c-db: production", "c-web: production")
 }
 
 // While one process publishes, the daemon's look leaves it alone: nobody holds the images yet.
@@ -243,6 +283,39 @@ func TestOnePublishesAtATime(t *testing.T) {
 	s.must(<-moved)
 	s.must(pipeline.AlignUnlessBusy(t.Context(), s.parts))
 	s.tells("development", "web=a-web")
+}
+
+// Copies take an hour. A roll-back waits for nobody's, and leaves them to who makes them.
+func TestRollbackWhileOthersCopy(t *testing.T) {
+	t.Parallel()
+	s := newStall(t)
+	for _, set := range []string{"a", "b", "c"} {
+		s.set(set, "web")
+	}
+	for _, set := range []string{"a", "b"} {
+		s.must(s.move("production", set, ledger.Promote))
+		s.align()
+	}
+	m := newMoment()
+	s.before = func(call cloud.Call) error {
+		if call.Verb == cloud.VerbCopy && call.Subject == string(s.image("c-web")) {
+			m.stay()
+		}
+		return nil
+	}
+	moved := make(chan error, 1)
+	go func() { moved <- s.move("development", "c", ledger.Promote) }()
+	<-m.come
+	s.must(s.sim.Publish(t.Context(), s.image("c-web"), []string{"nobody"})) // as a copy that is there looks like
+	s.must(s.move("production", "a", ledger.Rollback))
+	s.align()
+	s.tells("production", "web=a-web")
+	s.offers("a-web: production", "b-web: production", "c-web: nobody")
+	close(m.over)
+	s.must(<-moved)
+	s.align()
+	s.tells("development", "web=c-web")
+	s.offers("a-web: production", "c-web: development")
 }
 
 // A provider that tells nobody, and images of another provider, are no matter of publishing.

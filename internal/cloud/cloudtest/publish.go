@@ -37,10 +37,16 @@ func (s *story) publish(t *testing.T) {
 	named("contract-a", nil)
 	wantCode(t, publisher.Point(ctx, "contract-a", "web", id), "point to what is not published", cloud.CodeRefused)
 	for range 2 {
+		must(t, publisher.Copy(ctx, id, []string{"contract-a"}), "copy")
+	}
+	wantCode(t, publisher.Copy(ctx, s.nowhere(), []string{"contract-a"}), "copy what is not there", cloud.CodeNotFound)
+	wantCode(t, publisher.Point(ctx, "contract-a", "web", id), "point to what is only copied", cloud.CodeRefused)
+	for range 2 {
 		must(t, publisher.Publish(ctx, id, []string{"contract-a"}), "publish")
 		offered("contract-a")
 	}
 	wantCode(t, publisher.Point(ctx, "contract-b", "web", id), "point to what is published for another channel", cloud.CodeRefused)
+	must(t, publisher.Copy(ctx, id, []string{"contract-b", "contract-a"}), "copy for two channels")
 	for range 2 {
 		must(t, publisher.Publish(ctx, id, []string{"contract-b", "contract-a"}), "publish for two channels")
 		offered("contract-a", "contract-b")

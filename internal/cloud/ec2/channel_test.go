@@ -50,7 +50,7 @@ func TestPoint(t *testing.T) {
 		code(b, b.p.Point(ctx, "production", "web", first.ID), cloud.CodeRefused)
 		code(b, b.p.Point(ctx, "production", "web", "ami-0123456789abcdef0"), cloud.CodeNotFound)
 		code(b, b.p.Point(ctx, "production", "web", b.base().ID), cloud.CodeConflict)
-		must(b, b.p.Publish(ctx, first.ID, []string{"development", "production"}))
+		b.publish(b.p, first.ID, []string{"development", "production"})
 		for range 2 {
 			must(b, b.p.Point(ctx, "production", "web", first.ID))
 			must(b, b.p.Point(ctx, "development", "web", first.ID))
@@ -70,10 +70,10 @@ func TestPoint(t *testing.T) {
 		must(b, err)
 		next, err := b.p.Capture(ctx, owned[0].ID, second)
 		must(b, err)
-		must(b, b.p.Publish(ctx, next.ID, []string{"production"}))
+		b.publish(b.p, next.ID, []string{"production"})
 		must(b, b.p.Point(ctx, "production", "web", next.ID))
 		code(b, b.p.Publish(ctx, next.ID, nil), cloud.CodeConflict)
-		must(b, b.p.Publish(ctx, first.ID, []string{"development", "production"}))
+		b.publish(b.p, first.ID, []string{"development", "production"})
 		must(b, b.p.Point(ctx, "production", "web", first.ID)) // and back
 		b.parameters("production", "web", string(first.ID), there)
 

@@ -67,6 +67,9 @@ func (b *bench) life(ctx context.Context, p *ec2.Provider) error {
 	if err != nil {
 		return err
 	}
+	if err := p.Copy(ctx, image.ID, []string{"development"}); err != nil {
+		return err
+	}
 	if err := p.Publish(ctx, image.ID, []string{"development"}); err != nil {
 		return err
 	}

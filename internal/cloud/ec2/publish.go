@@ -14,26 +14,66 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
-// Publish copies an image to the regions that its channels want, lets others launch it, and protects it
-// from being removed. It sets all of this: whoever is not wanted any more may not launch it, and a copy
-// where none is wanted is removed. A copy is adopted by its name, whatever its key.
+// Copy copies an image to the regions that its channels want, all at once: EC2 takes minutes for each. A
+// copy is adopted by its name, whatever its key.
+func (p *Provider) Copy(ctx context.Context, id cloud.ImageID, channels []string) error {
+	call := "copy " + string(id)
+	source, err := p.publishable(ctx, call, id)
+	if err != nil {
+		return fail(call, err)
+	}
+	pub := p.cfg.publication(channels)
+	if len(pub.regions) > 0 && read(source.Tags)[tagOffer] == "" {
+		if err := p.mark(ctx, source, begun); err != nil {
+			return fail(call, err)
+		}
+	}
+	ids := map[string]string{}
+	for _, region := range pub.regions {
+		if ids[region], err = p.copyTo(ctx, call, region, source, pub.keys[region]); err != nil {
+			return fail(call+" to "+region, err)
+		}
+	}
+	for _, region := range pub.regions {
+		if _, err := p.complete(ctx, p.regions[region], call, ids[region]); err != nil {
+			return fail(call+" to "+region, err)
+		}
+		err := p.until(ctx, ids[region]+" is found by its name", visibleIn, func(ctx context.Context) (bool, error) { // as Publish does
+			found, err := p.copyOf(ctx, call, region, source)
+			return found != nil && found.State == types.ImageStateAvailable, err
+		})
+		if err != nil {
+			return fail(call+" to "+region, err)
+		}
+	}
+	return nil
+}
+
+// publishable gives an image that is ours.
+func (p *Provider) publishable(ctx context.Context, call string, id cloud.ImageID) (*types.Image, error) {
+	source, err := p.describeImage(ctx, p.api, string(id))
+	if err != nil {
+		return nil, err
+	}
+	return source, ours(call, read(source.Tags), "")
+}
+
+// Publish lets others launch an image and its copies, and protects them from being removed. It sets all of
+// this: whoever is not wanted any more may not launch it, and a copy where none is wanted is removed.
 func (p *Provider) Publish(ctx context.Context, id cloud.ImageID, channels []string) error {
 	if len(channels) == 0 {
 		call := "withdraw " + string(id)
 		return fail(call, p.withdraw(ctx, call, id))
 	}
 	call := "publish " + string(id)
-	source, err := p.describeImage(ctx, p.api, string(id))
+	source, err := p.publishable(ctx, call, id)
 	if err != nil {
 		return fail(call, err)
-	}
-	all := read(source.Tags)
-	if err := ours(call, all, ""); err != nil {
-		return err
 	}
 	channels = slices.Compact(slices.Sorted(slices.Values(channels)))
 	pub := p.cfg.publication(channels)
 	mark := pub.mark(channels)
+	all := read(source.Tags)
 	maps.Copy(all, mark)
 	if err := all.check(call); err != nil {
 		return err
@@ -42,25 +82,25 @@ func (p *Provider) Publish(ctx context.Context, id cloud.ImageID, channels []str
 }
 
 func (p *Provider) publish(ctx context.Context, call string, source *types.Image, pub publication, mark tags) error {
+	there := map[string]*types.Image{p.cfg.Region: source}
+	for _, region := range pub.regions {
+		found, err := p.copyOf(ctx, call, region, source)
+		if err != nil {
+			return fail(call+" in "+region, err)
+		}
+		if found == nil || found.State != types.ImageStateAvailable {
+			return refuse(call, "its copy in %s is not made, or not complete", region)
+		}
+		there[region] = found
+	}
 	t := read(source.Tags)
 	if !t.has(mark) {
 		if err := p.mark(ctx, source, begun); err != nil {
 			return err
 		}
 	}
-	if err := p.protect(ctx, p.api, source); err != nil {
-		return err
-	}
-	ids := map[string]string{p.cfg.Region: *source.ImageId}
-	for _, region := range pub.regions { // all at once: EC2 takes minutes for each
-		ami, err := p.copyTo(ctx, call, region, source, pub.keys[region])
-		if err != nil {
-			return fail(call+" in "+region, err)
-		}
-		ids[region] = ami
-	}
 	for _, region := range slices.Sorted(maps.Keys(p.regions)) {
-		if err := p.publishIn(ctx, call+" in "+region, region, ids[region], source, pub); err != nil {
+		if err := p.publishIn(ctx, call+" in "+region, region, there[region], source, pub); err != nil {
 			return fail(call+" in "+region, err)
 		}
 	}
@@ -82,10 +122,10 @@ func (p *Provider) mark(ctx context.Context, found *types.Image, mark tags) erro
 	return err
 }
 
-// publishIn offers an image's copy in one region; "": none is wanted there, and one that is there goes.
-func (p *Provider) publishIn(ctx context.Context, call, region, ami string, source *types.Image, pub publication) error {
-	api := p.regions[region]
-	if ami == "" {
+// publishIn offers an image, or its copy, in one region; nil: none is wanted there, and one that is there
+// goes.
+func (p *Provider) publishIn(ctx context.Context, call, region string, found, source *types.Image, pub publication) error {
+	if found == nil {
 		found, err := p.copyOf(ctx, call, region, source)
 		if err != nil || found == nil {
 			return err
@@ -96,17 +136,10 @@ func (p *Provider) publishIn(ctx context.Context, call, region, ami string, sour
 		}
 		return p.retract(ctx, call, region, found)
 	}
-	if _, err := p.complete(ctx, api, call, ami); err != nil {
+	if err := p.protect(ctx, p.regions[region], found); err != nil {
 		return err
 	}
-	found, err := p.describeImage(ctx, api, ami)
-	if err != nil {
-		return err
-	}
-	if err := p.protect(ctx, api, found); err != nil {
-		return err
-	}
-	return p.offer(ctx, api, found, pub, image(source).Created)
+	return p.offer(ctx, p.regions[region], found, pub, image(source).Created)
 }
 
 // copyOf finds the copy of an image in another region; nil if there is none.

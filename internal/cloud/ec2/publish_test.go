@@ -44,6 +44,13 @@ func (b *bench) renewed(change func(*ec2.Config)) *ec2.Provider {
 	return p
 }
 
+// publish copies an image first.
+func (b *bench) publish(p *ec2.Provider, id cloud.ImageID, channels []string) {
+	b.Helper()
+	must(b, p.Copy(b.Context(), id, channels))
+	must(b, p.Publish(b.Context(), id, channels))
+}
+
 // copies are the images of our account in the other region.
 func (b *bench) copies() []types.Image {
 	b.Helper()
@@ -116,7 +123,7 @@ func TestPublish(t *testing.T) {
 			{[]string{"development"}, 0, nil, 0},
 		} {
 			for range 2 {
-				must(b, b.p.Publish(ctx, image.ID, step.channels))
+				b.publish(b.p, image.ID, step.channels)
 			}
 			b.offered(b.p, map[cloud.ImageID][]string{image.ID: step.channels})
 			copies := b.copies()
@@ -144,7 +151,7 @@ func TestPublish(t *testing.T) {
 			b.Errorf("asked for %d copies", got)
 		}
 
-		must(b, b.p.Publish(ctx, image.ID, []string{"production"}))
+		b.publish(b.p, image.ID, []string{"production"})
 		must(b, b.p.Publish(ctx, image.ID, nil))
 		must(b, b.p.Publish(ctx, image.ID, nil))
 		b.offered(b.p, nil)
@@ -157,12 +164,40 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// Copies are nobody's until they are published, and what has none is not published.
+func TestCopyFirst(t *testing.T) {
+	inBubble(t, shop, func(b *bench) {
+		ctx := b.Context()
+		image := b.captured()
+		code(b, b.p.Publish(ctx, image.ID, []string{"production"}), cloud.CodeRefused)
+		b.offered(b.p, nil)
+		b.publish(b.p, image.ID, []string{"development"})
+		for range 2 {
+			must(b, b.p.Copy(ctx, image.ID, []string{"production"}))
+		}
+		if got := b.wire.count("ec2:CopyImage"); got != 1 {
+			b.Errorf("asked for %d copies", got)
+		}
+		b.launchable(elsewhere, *b.copies()[0].ImageId)
+		b.offered(b.p, map[cloud.ImageID][]string{image.ID: nil}) // the copy is one too many for development
+		must(b, b.p.Publish(ctx, image.ID, []string{"development"}))
+		if left := b.copies(); len(left) > 0 {
+			b.Errorf("copies that nobody wants: %v", left)
+		}
+		must(b, b.p.Copy(ctx, image.ID, []string{"production"}))
+		must(b, b.p.Publish(ctx, image.ID, nil))
+		if left := b.copies(); len(left) > 0 {
+			b.Errorf("copies that nobody wants: %v", left)
+		}
+	})
+}
+
 // With nothing to do there are two calls for images, and two for each region of a channel.
 func TestNothingToPublish(t *testing.T) {
 	inBubble(t, shop, func(b *bench) {
 		ctx := b.Context()
 		image := b.captured()
-		must(b, b.p.Publish(ctx, image.ID, []string{"production"}))
+		b.publish(b.p, image.ID, []string{"production"})
 		must(b, b.p.Point(ctx, "production", "web", image.ID))
 		b.wire.forget()
 		b.offered(b.p, map[cloud.ImageID][]string{image.ID: {"production"}})
@@ -184,14 +219,14 @@ func TestConfigurationOfPublicationsChanges(t *testing.T) {
 	inBubble(t, shop, func(b *bench) {
 		ctx := b.Context()
 		image := b.captured()
-		must(b, b.p.Publish(ctx, image.ID, []string{"production"}))
+		b.publish(b.p, image.ID, []string{"production"})
 		must(b, b.p.Point(ctx, "production", "web", image.ID))
 		b.parameters("production", "web", string(image.ID), *b.copies()[0].ImageId)
 
 		p := b.renewed(func(c *ec2.Config) { c.Publish = []ec2.Offer{{Channels: []string{"*"}, Accounts: []string{other}}} })
 		b.offered(p, map[cloud.ImageID][]string{image.ID: nil})
 		code(b, p.Point(ctx, "production", "web", image.ID), cloud.CodeRefused)
-		must(b, p.Publish(ctx, image.ID, []string{"production"}))
+		b.publish(p, image.ID, []string{"production"})
 		b.offered(p, map[cloud.ImageID][]string{image.ID: {"production"}})
 		b.launchable(region, string(image.ID), other)
 		b.parameters("production", "web", string(image.ID), "") // a parameter goes before what it names
@@ -217,10 +252,10 @@ func TestPublishOfAnOldImage(t *testing.T) {
 		ctx := b.Context()
 		image := b.captured()
 		time.Sleep(31 * 24 * time.Hour) // the bubble's
-		must(b, b.p.Publish(ctx, image.ID, []string{"release-2.0"}))
+		b.publish(b.p, image.ID, []string{"release-2.0"})
 		b.deprecated(b.described(region, string(image.ID)), time.Now(), 5*time.Minute)
 		time.Sleep(time.Hour)
-		must(b, b.p.Publish(ctx, image.ID, []string{"release-2.0"}))
+		b.publish(b.p, image.ID, []string{"release-2.0"})
 		if got := b.wire.count("ec2:EnableImageDeprecation"); got != 1 {
 			b.Errorf("deprecated %d times", got)
 		}
@@ -234,7 +269,7 @@ func TestPublicationsAtOdds(t *testing.T) {
 		ctx := b.Context()
 		code(b, b.p.Publish(ctx, b.base().ID, []string{"production"}), cloud.CodeConflict)
 		image := b.captured()
-		must(b, b.p.Publish(ctx, image.ID, []string{"production"}))
+		b.publish(b.p, image.ID, []string{"production"})
 		ami := b.copies()[0].ImageId
 		unprotect := func(id *string, where string) {
 			b.Helper()
@@ -252,7 +287,7 @@ func TestPublicationsAtOdds(t *testing.T) {
 		} {
 			spoil()
 			b.offered(b.p, map[cloud.ImageID][]string{image.ID: nil})
-			must(b, b.p.Publish(ctx, image.ID, []string{"production"}))
+			b.publish(b.p, image.ID, []string{"production"})
 			b.offered(b.p, map[cloud.ImageID][]string{image.ID: {"production"}})
 		}
 
@@ -262,7 +297,7 @@ func TestPublicationsAtOdds(t *testing.T) {
 		b.offered(b.p, nil) // somebody wants to keep it
 		must(b, b.p.Publish(ctx, image.ID, nil))
 		code(b, b.p.DeleteImage(ctx, image.ID), cloud.CodeRefused)
-		must(b, b.p.Publish(ctx, image.ID, []string{"production"}))
+		b.publish(b.p, image.ID, []string{"production"})
 
 		unprotect(aws.String(string(image.ID)), region)
 		_, err = b.api.DeregisterImage(ctx, &sdk.DeregisterImageInput{ImageId: aws.String(string(image.ID)), DeleteAssociatedSnapshots: aws.Bool(true)})
@@ -279,7 +314,7 @@ func TestALaunchTemplateKeepsItsImage(t *testing.T) {
 	inBubble(t, shop, func(b *bench) {
 		ctx := b.Context()
 		image := b.captured()
-		must(b, b.p.Publish(ctx, image.ID, []string{"production"}))
+		b.publish(b.p, image.ID, []string{"production"})
 		there := *b.copies()[0].ImageId
 		for where, ami := range map[string]string{region: string(image.ID), elsewhere: there} {
 			_, err := b.api.CreateLaunchTemplate(ctx, &sdk.CreateLaunchTemplateInput{

@@ -9,6 +9,16 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
+// Copy has nothing to do: there are no regions.
+func (c *Cloud) Copy(ctx context.Context, id cloud.ImageID, _ []string) error {
+	return c.do(ctx, cloud.VerbCopy, string(id), func(w *world, _ time.Time) error {
+		if w.image(id) == nil {
+			return notFound("image", id)
+		}
+		return nil
+	})
+}
+
 // Publish remembers for which channels an image is published.
 func (c *Cloud) Publish(ctx context.Context, id cloud.ImageID, channels []string) error {
 	return c.do(ctx, cloud.VerbPublish, string(id), func(w *world, _ time.Time) error {

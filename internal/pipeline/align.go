@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+)
+
+// Align makes the provider offer the images that channels hold or would go back to, name those that they
+// hold, and nothing else. With nothing to do it only looks. What it could not do is in the error, and the
+// next call tries again; one channel's trouble does not keep another from moving on.
+func Align(ctx context.Context, parts Parts) error { return align(ctx, parts, true) }
+
+// align is Align; without wait it leaves the work to a process that is at it.
+func align(ctx context.Context, parts Parts, wait bool) error {
+	p := parts.publisher()
+	if p == nil {
+		return nil
+	}
+	a := alignment{parts: parts, p: p, copied: map[cloud.ImageID][]string{}, failed: map[cloud.ImageID]error{}}
+	for {
+		lacking, err := a.look(ctx, wait)
+		if err != nil || len(lacking) == 0 {
+			return errors.Join(err, joined(a.failed))
+		}
+		if err := a.copy(ctx, lacking); err != nil {
+			return err
+		}
+	}
+}
+
+// errStays says that a channel goes on naming what it named.
+var errStays = errors.New("not all of its images are published")
+
+// alignment is one call of Align. It looks, and where copies are lacking it makes them, while others may
+// publish, and looks again.
+type alignment struct {
+	parts  Parts
+	p      cloud.Publisher
+	copied map[cloud.ImageID][]string // for these channels
+	failed map[cloud.ImageID]error    // to be copied: not again in this call
+}
+
+// copy makes the copies of images for their channels.
+func (a *alignment) copy(ctx context.Context, lacking map[cloud.ImageID][]string) error {
+	kept, err := copying(ctx, a.parts)
+	if err != nil {
+		return err
+	}
+	defer kept()
+	maps.Copy(a.failed, each(lacking, func(id cloud.ImageID, channels []string) error { return a.p.Copy(ctx, id, channels) }))
+	maps.Copy(a.copied, lacking)
+	return nil
+}
+
+// look does all that takes no time, and gives the images whose copies are to be made first. While
+// somebody makes copies nobody knows whose they will be, so that it only points to what is published.
+func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.ImageID][]string, err error) {
+	release, err := publishing(ctx, a.parts, wait)
+	if err != nil || release == nil {
+		return nil, err
+	}
+	defer release()
+	alone, err := uncopied(ctx, a.parts)
+	if err != nil {
+		return nil, err
+	}
+	if alone != nil {
+		defer alone()
+	}
+	held, before, err := holdings(ctx, a.parts)
+	if err != nil {
+		return nil, err
+	}
+	published, err := a.p.Published(ctx, a.parts.Config.Owner)
+	if err != nil {
+		return nil, err
+	}
+	named, err := names(ctx, a.p, held)
+	if err != nil {
+		return nil, err
+	}
+	wanted := offers(held, before)
+	// What a channel still names stays as that channel wants it, until it names another.
+	both := offers(held, before, named)
+	maps.DeleteFunc(both, func(id cloud.ImageID, _ []string) bool { return wanted[id] == nil })
+
+	lacking, missing := map[cloud.ImageID][]string{}, map[cloud.ImageID]bool{}
+	for id, channels := range both {
+		switch {
+		case slices.Equal(published[id], channels):
+			continue
+		case alone == nil, a.failed[id] != nil:
+		case !slices.Equal(a.copied[id], channels):
+			lacking[id] = channels
+		default:
+			continue // to be published
+		}
+		missing[id] = true
+	}
+	without := func(all map[cloud.ImageID][]string) map[cloud.ImageID][]string {
+		maps.DeleteFunc(all, func(id cloud.ImageID, _ []string) bool { return missing[id] })
+		return all
+	}
+	ready := without(maps.Clone(both))
+	failures := publish(ctx, a.parts, a.p, ready, published)
+	failed := joined(failures)
+	for id, channels := range ready {
+		if failures[id] != nil {
+			missing[id] = true
+		} else {
+			published[id] = channels
+		}
+	}
+	for _, channel := range slices.Sorted(maps.Keys(held)) {
+		err := errStays // all roles move at once, or none
+		if !slices.ContainsFunc(slices.Collect(maps.Values(held[channel])), func(id cloud.ImageID) bool { return missing[id] }) {
+			err = point(ctx, a.parts, a.p, channel, held[channel], named[channel])
+			failed = errors.Join(failed, err)
+		}
+		if err != nil {
+			maps.DeleteFunc(wanted, func(id cloud.ImageID, _ []string) bool {
+				return slices.Contains(slices.Collect(maps.Values(named[channel])), id)
+			})
+		}
+	}
+	if alone == nil {
+		return nil, failed
+	}
+	failed = errors.Join(failed, joined(publish(ctx, a.parts, a.p, without(wanted), published)))
+	for _, id := range slices.Sorted(maps.Keys(published)) {
+		if both[id] == nil {
+			failed = errors.Join(failed, a.withdraw(ctx, id))
+		}
+	}
+	return lacking, failed
+}
+
+// point makes a channel name these images, by role, and no others. Named is what it names now.
+func point(ctx context.Context, parts Parts, p cloud.Publisher, channel string, images, named map[string]cloud.ImageID) error {
+	want := map[string]cloud.ImageID{}
+	for role := range named {
+		want[role] = "" // it names a role that the set has not
+	}
+	maps.Copy(want, images)
+	var failed error
+	for _, role := range slices.Sorted(maps.Keys(want)) {
+		if named[role] == want[role] {
+			continue
+		}
+		if err := p.Point(ctx, channel, role, want[role]); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		parts.Log.Info("channel names another image", "channel", channel, "role", role, "image", want[role], "before", named[role])
+	}
+	return failed
+}
+
+// withdraw takes back what was published of an image that no channel holds.
+func (a *alignment) withdraw(ctx context.Context, id cloud.ImageID) error {
+	err := a.p.Publish(ctx, id, nil)
+	switch {
+	case cloud.CodeOf(err) == cloud.CodeConflict: // a channel in trouble names it, or servers are still launched from it
+		a.parts.Log.Debug("image stays published", "image", id, "err", err)
+		return nil
+	case err == nil:
+		a.parts.Log.Info("image withdrawn: no channel holds it", "image", id)
+	}
+	return err
+}
