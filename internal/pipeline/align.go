@@ -23,7 +23,7 @@ func align(ctx context.Context, parts Parts, wait bool) error {
 	a := alignment{parts: parts, p: p, copied: map[cloud.ImageID][]string{}, failed: map[cloud.ImageID]error{}}
 	for {
 		lacking, err := a.look(ctx, wait)
-		if err != nil || len(lacking) == 0 {
+		if len(lacking) == 0 {
 			return errors.Join(err, joined(a.failed))
 		}
 		if err := a.copy(ctx, lacking); err != nil {
@@ -41,7 +41,7 @@ type alignment struct {
 	parts  Parts
 	p      cloud.Publisher
 	copied map[cloud.ImageID][]string // for these channels
-	failed map[cloud.ImageID]error    // to be copied: not again in this call
+	failed map[cloud.ImageID]error    // to be copied or published: not again in this call
 }
 
 // copy makes the copies of images for their channels.
@@ -71,72 +71,67 @@ func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.Imag
 	if alone != nil {
 		defer alone()
 	}
-	held, before, err := holdings(ctx, a.parts)
+	s, err := survey(ctx, a.parts, a.p)
 	if err != nil {
 		return nil, err
 	}
-	published, err := a.p.Published(ctx, a.parts.Config.Owner)
-	if err != nil {
-		return nil, err
-	}
-	named, err := names(ctx, a.p, held)
-	if err != nil {
-		return nil, err
-	}
-	wanted := offers(held, before)
+	wanted := offers(s.held, s.before)
 	// What a channel still names stays as that channel wants it, until it names another.
-	both := offers(held, before, named)
+	both := offers(s.held, s.before, s.named)
 	maps.DeleteFunc(both, func(id cloud.ImageID, _ []string) bool { return wanted[id] == nil })
+	if alone != nil {
+		lacking = a.publish(ctx, both, s.published)
+	}
+	missing := func(id cloud.ImageID) bool { return both[id] != nil && !slices.Equal(s.published[id], both[id]) }
 
-	lacking, missing := map[cloud.ImageID][]string{}, map[cloud.ImageID]bool{}
-	for id, channels := range both {
-		switch {
-		case slices.Equal(published[id], channels):
-			continue
-		case alone == nil, a.failed[id] != nil:
-		case !slices.Equal(a.copied[id], channels):
-			lacking[id] = channels
-		default:
-			continue // to be published
-		}
-		missing[id] = true
-	}
-	without := func(all map[cloud.ImageID][]string) map[cloud.ImageID][]string {
-		maps.DeleteFunc(all, func(id cloud.ImageID, _ []string) bool { return missing[id] })
-		return all
-	}
-	ready := without(maps.Clone(both))
-	failures := publish(ctx, a.parts, a.p, ready, published)
-	failed := joined(failures)
-	for id, channels := range ready {
-		if failures[id] != nil {
-			missing[id] = true
-		} else {
-			published[id] = channels
-		}
-	}
-	for _, channel := range slices.Sorted(maps.Keys(held)) {
+	var failed error
+	for _, channel := range slices.Sorted(maps.Keys(s.held)) {
 		err := errStays // all roles move at once, or none
-		if !slices.ContainsFunc(slices.Collect(maps.Values(held[channel])), func(id cloud.ImageID) bool { return missing[id] }) {
-			err = point(ctx, a.parts, a.p, channel, held[channel], named[channel])
+		if !slices.ContainsFunc(slices.Collect(maps.Values(s.held[channel])), missing) {
+			err = point(ctx, a.parts, a.p, channel, s.held[channel], s.named[channel])
 			failed = errors.Join(failed, err)
 		}
 		if err != nil {
 			maps.DeleteFunc(wanted, func(id cloud.ImageID, _ []string) bool {
-				return slices.Contains(slices.Collect(maps.Values(named[channel])), id)
+				return slices.Contains(slices.Collect(maps.Values(s.named[channel])), id)
 			})
 		}
 	}
 	if alone == nil {
 		return nil, failed
 	}
-	failed = errors.Join(failed, joined(publish(ctx, a.parts, a.p, without(wanted), published)))
-	for _, id := range slices.Sorted(maps.Keys(published)) {
+	maps.DeleteFunc(wanted, func(id cloud.ImageID, _ []string) bool { return missing(id) })
+	a.publish(ctx, wanted, s.published) // without what channels have left
+	for _, id := range slices.Sorted(maps.Keys(s.published)) {
 		if both[id] == nil {
 			failed = errors.Join(failed, a.withdraw(ctx, id))
 		}
 	}
 	return lacking, failed
+}
+
+// publish publishes what is wanted and has its copies, notes in published what it did, and gives what lacks
+// copies.
+func (a *alignment) publish(ctx context.Context, wanted, published map[cloud.ImageID][]string) map[cloud.ImageID][]string {
+	ready, lacking := map[cloud.ImageID][]string{}, map[cloud.ImageID][]string{}
+	for id, channels := range wanted {
+		more := slices.ContainsFunc(channels, func(c string) bool { return !slices.Contains(published[id], c) })
+		switch {
+		case slices.Equal(published[id], channels), a.failed[id] != nil:
+		case !more, slices.Equal(a.copied[id], channels):
+			ready[id] = channels
+		default:
+			lacking[id] = channels
+		}
+	}
+	failed := publish(ctx, a.parts, a.p, ready)
+	maps.Copy(a.failed, failed)
+	for id, channels := range ready {
+		if failed[id] == nil {
+			published[id] = channels
+		}
+	}
+	return lacking
 }
 
 // point makes a channel name these images, by role, and no others. Named is what it names now.

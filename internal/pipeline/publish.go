@@ -24,12 +24,15 @@ func (p Parts) publisher() cloud.Publisher { return cloud.CapabilitiesOf(p.Cloud
 // Move moves a channel as the ledger's MoveChannel does, after the images of the new set are published for
 // it: if that fails, the channel stays. Align is to follow.
 func Move(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledger.Channel, error) {
+	p := parts.publisher()
+	if p == nil || m.To == "" {
+		return parts.Ledger.MoveChannel(ctx, m, expected)
+	}
 	done, err := parts.Ledger.CheckMove(ctx, m, expected) // before minutes are spent on copies
 	if err != nil {
 		return ledger.Channel{}, err
 	}
-	p := parts.publisher()
-	if p == nil || done || m.To == "" {
+	if done {
 		return parts.Ledger.MoveChannel(ctx, m, expected)
 	}
 	stays := func(err error) (ledger.Channel, error) {
@@ -61,31 +64,23 @@ func Move(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledg
 
 // publishMore publishes images for these channels and for those that hold or name them already.
 func publishMore(ctx context.Context, parts Parts, p cloud.Publisher, more map[cloud.ImageID][]string) error {
-	held, before, err := holdings(ctx, parts)
+	s, err := survey(ctx, parts, p)
 	if err != nil {
 		return err
 	}
-	published, err := p.Published(ctx, parts.Config.Owner)
-	if err != nil {
-		return err
-	}
-	named, err := names(ctx, p, held)
-	if err != nil {
-		return err
-	}
-	now, want := offers(held, before, named), map[cloud.ImageID][]string{}
+	now, want := offers(s.held, s.before, s.named), map[cloud.ImageID][]string{}
 	for id, channels := range more {
-		want[id] = slices.Compact(slices.Sorted(slices.Values(slices.Concat(now[id], channels))))
+		all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(now[id], channels))))
+		if !slices.Equal(s.published[id], all) {
+			want[id] = all
+		}
 	}
-	return joined(publish(ctx, parts, p, want, published))
+	return joined(publish(ctx, parts, p, want))
 }
 
-// publish publishes the images that are not published as wanted, and gives those that could not be.
-func publish(ctx context.Context, parts Parts, p cloud.Publisher, want, published map[cloud.ImageID][]string) map[cloud.ImageID]error {
+// publish publishes images, and gives those that could not be.
+func publish(ctx context.Context, parts Parts, p cloud.Publisher, want map[cloud.ImageID][]string) map[cloud.ImageID]error {
 	return each(want, func(id cloud.ImageID, channels []string) error {
-		if slices.Equal(published[id], channels) {
-			return nil
-		}
 		err := p.Publish(ctx, id, channels)
 		if err == nil {
 			parts.Log.Info("image published", "image", id, "channels", channels)
@@ -121,8 +116,32 @@ func joined(failed map[cloud.ImageID]error) error {
 // holding is the images that each channel holds, by role. A channel that is empty has none.
 type holding map[string]map[string]cloud.ImageID
 
-// holdings reads what is held of this provider's images, and what roll-backs would go to: others' images
-// are not its business.
+// state is what the ledger says of channels, and what the provider does.
+type state struct {
+	held      holding
+	before    holding // what roll-backs would go to
+	named     holding
+	published map[cloud.ImageID][]string // for which channels
+}
+
+func survey(ctx context.Context, parts Parts, p cloud.Publisher) (s state, err error) {
+	if s.held, s.before, err = holdings(ctx, parts); err != nil {
+		return s, err
+	}
+	if s.published, err = p.Published(ctx, parts.Config.Owner); err != nil {
+		return s, err
+	}
+	s.named = holding{}
+	for channel := range s.held {
+		if s.named[channel], err = p.Pointed(ctx, channel); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// holdings reads what is held of this provider's images, and what roll-backs would go to: the images of
+// others are not its business.
 func holdings(ctx context.Context, parts Parts) (held, before holding, err error) {
 	channels, err := parts.Ledger.Channels(ctx)
 	if err != nil {
@@ -184,18 +203,6 @@ func offers(all ...holding) map[cloud.ImageID][]string {
 		channels[id] = slices.Compact(list) // one image may serve two roles
 	}
 	return channels
-}
-
-// names gives what channels name now, by role.
-func names(ctx context.Context, p cloud.Publisher, held holding) (holding, error) {
-	named := holding{}
-	for channel := range held {
-		var err error
-		if named[channel], err = p.Pointed(ctx, channel); err != nil {
-			return nil, err
-		}
-	}
-	return named, nil
 }
 
 // discard deletes an image that nothing holds, and what was published of it.

@@ -242,6 +242,7 @@ func TestAlignInTrouble(t *testing.T) {
 		s.must(err)
 	}
 	tries = 0
+	s.must(s.sim.Publish(t.Context(), s.image("c-db"), nil)) // to be copied, while b-db cannot be published
 	if err := pipeline.Align(t.Context(), s.parts); verdict.CauseOf(err) != verdict.CloudRefused || tries != 1 {
 		t.Errorf("align, having tried %d times: %v", tries, err)
 	}
