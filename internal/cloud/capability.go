@@ -30,17 +30,18 @@ type BaseImporter interface {
 // calls, so that whoever knows what channels hold can compare, and change what differs.
 type Publisher interface {
 	// Copy makes the copies of an image that these channels want, and waits for them, which may take an
-	// hour. Nobody may launch them yet; those that other channels want stay. Idempotent; what was begun by
-	// a crashed process is adopted.
+	// hour. Nobody may launch them yet, and Publish leaves those alone that its channels do not want.
+	// Idempotent; what was begun by a crashed process is adopted.
 	Copy(ctx context.Context, id ImageID, channels []string) error
 	// Publish offers an image and its copies as the channels that hold it want it, all at once, and
-	// protects it from being removed; copies that none of them wants go. It takes no time, and refuses
+	// protects it from being removed; copies that were offered and none of them wants go. It takes no time, and refuses
 	// (CodeRefused) while copies are lacking. With no channel it takes all of that back, and removes its
 	// copies; CodeConflict says that a channel still names it, or that something still launches it.
 	// Idempotent.
 	Publish(ctx context.Context, id ImageID, channels []string) error
 	// Published lists the images of an owner that are offered, each with the channels, sorted, for which
-	// it is: none if that was not ended, or is not what the configuration says now.
+	// it is: none if that was not ended, or is not what the configuration says now. Copies that were made
+	// and nobody wants it may list by ids of their own, without channels.
 	Published(ctx context.Context, owner string) (map[ImageID][]string, error)
 	// Point makes a channel name an image as its image of a role; "" makes it name none. It refuses
 	// (CodeRefused) one that is not published for the channel.

@@ -3,14 +3,15 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
-// Align makes the provider offer the images that channels hold or would go back to, name those that they
-// hold, and nothing else. With nothing to do it only looks. What it could not do is in the error, and the
+// Align makes the provider offer the images that channels hold, name them, and offer nothing else but
+// what they would go back to, if it is offered already. With nothing to do it only looks. What it could not do is in the error, and the
 // next call tries again; one channel's trouble does not keep another from moving on.
 func Align(ctx context.Context, parts Parts) error { return align(ctx, parts, true) }
 
@@ -29,6 +30,7 @@ func align(ctx context.Context, parts Parts, wait bool) error {
 		if err := a.copy(ctx, lacking); err != nil {
 			return err
 		}
+		wait = true
 	}
 }
 
@@ -82,14 +84,16 @@ func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.Imag
 	if alone != nil {
 		lacking = a.publish(ctx, both, s.published)
 	}
-	missing := func(id cloud.ImageID) bool { return both[id] != nil && !slices.Equal(s.published[id], both[id]) }
 
 	var failed error
 	for _, channel := range slices.Sorted(maps.Keys(s.held)) {
+		lacks := func(id cloud.ImageID) bool { return !slices.Contains(s.published[id], channel) }
 		err := errStays // all roles move at once, or none
-		if !slices.ContainsFunc(slices.Collect(maps.Values(s.held[channel])), missing) {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(s.held[channel])), lacks) {
 			err = point(ctx, a.parts, a.p, channel, s.held[channel], s.named[channel])
 			failed = errors.Join(failed, err)
+		} else if alone == nil {
+			failed = errors.Join(failed, fmt.Errorf("channel %s: %w, and copies are being made: look again when that is over", channel, errStays))
 		}
 		if err != nil {
 			maps.DeleteFunc(wanted, func(id cloud.ImageID, _ []string) bool {
@@ -100,7 +104,6 @@ func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.Imag
 	if alone == nil {
 		return nil, failed
 	}
-	maps.DeleteFunc(wanted, func(id cloud.ImageID, _ []string) bool { return missing(id) })
 	a.publish(ctx, wanted, s.published) // without what channels have left
 	for _, id := range slices.Sorted(maps.Keys(s.published)) {
 		if both[id] == nil {

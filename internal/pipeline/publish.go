@@ -47,7 +47,10 @@ func Move(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledg
 		return ledger.Channel{}, err
 	}
 	defer kept()
-	want := offers(holding{m.Channel: images})
+	want, err := more(ctx, parts, p, m.Channel, images)
+	if err != nil {
+		return ledger.Channel{}, err
+	}
 	if failed := each(want, func(id cloud.ImageID, channels []string) error { return p.Copy(ctx, id, channels) }); len(failed) > 0 {
 		return stays(joined(failed))
 	}
@@ -56,26 +59,36 @@ func Move(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledg
 		return ledger.Channel{}, err
 	}
 	defer release()
-	if err := publishMore(ctx, parts, p, want); err != nil {
-		return stays(err)
+	if _, err := parts.Ledger.CheckMove(ctx, m, expected); err != nil { // much may happen in an hour
+		return ledger.Channel{}, err
+	}
+	if want, err = more(ctx, parts, p, m.Channel, images); err != nil {
+		return ledger.Channel{}, err
+	}
+	if failed := publish(ctx, parts, p, want); len(failed) > 0 {
+		return stays(joined(failed))
 	}
 	return parts.Ledger.MoveChannel(ctx, m, expected)
 }
 
-// publishMore publishes images for these channels and for those that hold or name them already.
-func publishMore(ctx context.Context, parts Parts, p cloud.Publisher, more map[cloud.ImageID][]string) error {
+// more gives the images that are to be published for a channel more, each with all its channels.
+func more(ctx context.Context, parts Parts, p cloud.Publisher, channel string, images map[string]cloud.ImageID) (map[cloud.ImageID][]string, error) {
 	s, err := survey(ctx, parts, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now, want := offers(s.held, s.before, s.named), map[cloud.ImageID][]string{}
-	for id, channels := range more {
-		all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(now[id], channels))))
-		if !slices.Equal(s.published[id], all) {
-			want[id] = all
+	for id := range offers(holding{channel: images}) {
+		is := s.published[id]
+		if slices.Contains(is, channel) {
+			continue
 		}
+		if is == nil { // or it is not as it should be, and nobody may lose it
+			is = now[id]
+		}
+		want[id] = slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(is), channel))))
 	}
-	return joined(publish(ctx, parts, p, want))
+	return want, nil
 }
 
 // publish publishes images, and gives those that could not be.
@@ -119,7 +132,7 @@ type holding map[string]map[string]cloud.ImageID
 // state is what the ledger says of channels, and what the provider does.
 type state struct {
 	held      holding
-	before    holding // what roll-backs would go to
+	before    holding // what roll-backs would go to, as far as it is published for that: nothing is made for it
 	named     holding
 	published map[cloud.ImageID][]string // for which channels
 }
@@ -130,6 +143,9 @@ func survey(ctx context.Context, parts Parts, p cloud.Publisher) (s state, err e
 	}
 	if s.published, err = p.Published(ctx, parts.Config.Owner); err != nil {
 		return s, err
+	}
+	for channel, images := range s.before {
+		maps.DeleteFunc(images, func(_ string, id cloud.ImageID) bool { return !slices.Contains(s.published[id], channel) })
 	}
 	s.named = holding{}
 	for channel := range s.held {
@@ -144,26 +160,35 @@ func survey(ctx context.Context, parts Parts, p cloud.Publisher) (s state, err e
 // others are not its business.
 func holdings(ctx context.Context, parts Parts) (held, before holding, err error) {
 	channels, err := parts.Ledger.Channels(ctx)
+	for err == nil {
+		held, before = holding{}, holding{}
+		for _, c := range channels {
+			if held[c.Name], before[c.Name], err = heldBy(ctx, parts, c); err != nil {
+				return nil, nil, fmt.Errorf("channel %s: %w", c.Name, err)
+			}
+		}
+		var now []ledger.Channel
+		if now, err = parts.Ledger.Channels(ctx); err == nil && slices.Equal(now, channels) {
+			return held, before, nil
+		}
+		channels = now // one has moved meanwhile: what it goes back to is not of the same moment
+	}
+	return nil, nil, err
+}
+
+func heldBy(ctx context.Context, parts Parts, c ledger.Channel) (held, before map[string]cloud.ImageID, err error) {
+	if held, err = imagesOf(ctx, parts, c.Set); err != nil {
+		return nil, nil, err
+	}
+	previous, err := parts.Ledger.PreviousSet(ctx, c.Name)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return held, nil, nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	held, before = holding{}, holding{}
-	for _, c := range channels {
-		if held[c.Name], err = imagesOf(ctx, parts, c.Set); err != nil {
-			return nil, nil, fmt.Errorf("channel %s: %w", c.Name, err)
-		}
-		previous, err := parts.Ledger.PreviousSet(ctx, c.Name)
-		if errors.Is(err, ledger.ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			before[c.Name], err = imagesOf(ctx, parts, previous.ID)
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("channel %s: %w", c.Name, err)
-		}
-	}
-	return held, before, nil
+	before, err = imagesOf(ctx, parts, previous.ID)
+	return held, before, err
 }
 
 // imagesOf gives a set's images, by role; none for no set.

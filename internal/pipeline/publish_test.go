@@ -52,7 +52,7 @@ func TestMoveAndAlign(t *testing.T) {
 	s.offers("a-db: production", "a-web: production", "b-web: development", "c-web: development")
 	s.must(s.move("development", "b", ledger.Rollback))
 	s.align()
-	s.offers("a-db: development production", "a-web: development production", "b-web: development")
+	s.offers("a-db: production", "a-web: production", "b-web: development") // nothing is made for going back further
 
 	_, err := s.parts.Ledger.RevokeSet(t.Context(), "b", "ada", "a hole")
 	s.must(err)
@@ -139,13 +139,13 @@ func TestAlignMends(t *testing.T) {
 	t.Parallel()
 	for name, crash := range map[string]func(s *stall){
 		"published and not moved": func(s *stall) {
-			s.must(s.sim.Publish(s.t.Context(), s.image("b-web"), []string{"development"}))
+			s.publish("b-web", "development")
 		},
 		"published for more": func(s *stall) {
-			s.must(s.sim.Publish(s.t.Context(), s.image("a-web"), []string{"development", "production"}))
+			s.publish("a-web", "development", "production")
 		},
 		"named what is gone from the channel": func(s *stall) {
-			s.must(s.sim.Publish(s.t.Context(), s.image("b-web"), []string{"development"}))
+			s.publish("b-web", "development")
 			s.must(s.sim.Point(s.t.Context(), "development", "web", s.image("b-web")))
 		},
 		"named too much": func(s *stall) {
@@ -307,7 +307,7 @@ func TestRollbackWhileOthersCopy(t *testing.T) {
 	moved := make(chan error, 1)
 	go func() { moved <- s.move("development", "c", ledger.Promote) }()
 	<-m.come
-	s.must(s.sim.Publish(t.Context(), s.image("c-web"), []string{"nobody"})) // as a copy that is there looks like
+	s.publish("c-web", "nobody") // as a copy that is there looks like
 	s.must(s.move("production", "a", ledger.Rollback))
 	s.align()
 	s.tells("production", "web=a-web")
@@ -317,6 +317,52 @@ func TestRollbackWhileOthersCopy(t *testing.T) {
 	s.align()
 	s.tells("development", "web=c-web")
 	s.offers("a-web: production", "c-web: development")
+}
+
+// Going back to a set needs nothing that another channel lacks: nothing is copied for roll-backs to come.
+func TestRollbackCopiesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStall(t)
+	for _, set := range []string{"a", "b", "c"} {
+		s.set(set, "web")
+		s.must(s.move("production", set, ledger.Promote))
+		if set != "b" {
+			s.must(s.move("development", set, ledger.Promote))
+		}
+		s.align()
+	}
+	s.before = func(call cloud.Call) error {
+		if call.Verb == cloud.VerbCopy {
+			t.Errorf("%s", call)
+		}
+		return nil
+	}
+	_, err := s.parts.Ledger.RevokeSet(t.Context(), "c", "ada", "a hole")
+	s.must(err)
+	s.align()
+	s.tells("production", "web=b-web")
+	s.tells("development", "web=a-web")
+	s.offers("a-web: development", "b-web: production")
+}
+
+// What was revoked while its copies were made is offered to nobody.
+func TestRevokedWhileCopied(t *testing.T) {
+	t.Parallel()
+	s := newStall(t)
+	s.set("a", "web")
+	s.before = func(call cloud.Call) error {
+		if call.Verb == cloud.VerbCopy {
+			_, err := s.parts.Ledger.RevokeSet(t.Context(), "a", "ada", "a hole")
+			s.must(err)
+		}
+		return nil
+	}
+	if err := s.move("development", "a", ledger.Promote); !errors.Is(err, ledger.ErrRevoked) {
+		t.Errorf("moved to a revoked set: %v", err)
+	}
+	if got := s.changes(0); len(got) > 0 {
+		t.Errorf("changes: %v", got)
+	}
 }
 
 // A provider that tells nobody, and images of another provider, are no matter of publishing.
@@ -390,7 +436,7 @@ func TestReapCopies(t *testing.T) {
 	if err != nil || len(found) > 0 {
 		t.Errorf("found %v, %v", found, err)
 	}
-	s.must(s.sim.Publish(t.Context(), s.image("a-web"), []string{"development"})) // left by a crash
+	s.publish("a-web", "development") // left by a crash
 	s.must(s.parts.Ledger.RetireImage(t.Context(), "a-web", time.Now()))
 	found, err = pipeline.Reap(t.Context(), s.parts, false)
 	if err != nil || len(found) != 2 {

@@ -134,6 +134,13 @@ func (s *stall) names() map[cloud.ImageID]string {
 	return names
 }
 
+// publish publishes an image by another hand.
+func (s *stall) publish(id string, channels ...string) {
+	s.t.Helper()
+	s.must(s.sim.Copy(s.t.Context(), s.image(id), channels))
+	s.must(s.sim.Publish(s.t.Context(), s.image(id), channels))
+}
+
 // changes are the calls since n that change something.
 func (s *stall) changes(n int) (changes []string) {
 	for _, r := range s.sim.Records()[n:] {

@@ -3,6 +3,7 @@ package cloudtest
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"sync"
 	"testing"
@@ -25,7 +26,7 @@ func PassingInterfaces(t *testing.T) {
 	}
 	for i := range 4 {
 		passing.Go(func() {
-			for name := fmt.Sprintf("passing%d", i); ctx.Err() == nil; {
+			for name := fmt.Sprintf("pass%d-%d", os.Getpid()%1e7, i); ctx.Err() == nil; { // of 15 bytes at most
 				link("add", name, "type", "veth")
 				link("delete", name)
 			}

@@ -118,8 +118,13 @@ func (c *Config) offered(found *types.Image, copies map[string]*types.Image) boo
 	t := read(found.Tags)
 	channels := t.channels()
 	pub := c.publication(channels)
-	if len(channels) == 0 || !t.has(pub.mark(channels)) || !protected(found) || len(copies) != len(pub.regions) {
+	if len(channels) == 0 || !t.has(pub.mark(channels)) || !protected(found) {
 		return false
+	}
+	for region, one := range copies {
+		if protected(one) && !slices.Contains(pub.regions, region) {
+			return false // it was offered for channels that have left
+		}
 	}
 	return !slices.ContainsFunc(pub.regions, func(region string) bool {
 		one := copies[region]

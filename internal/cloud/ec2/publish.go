@@ -23,11 +23,6 @@ func (p *Provider) Copy(ctx context.Context, id cloud.ImageID, channels []string
 		return fail(call, err)
 	}
 	pub := p.cfg.publication(channels)
-	if len(pub.regions) > 0 && read(source.Tags)[tagOffer] == "" {
-		if err := p.mark(ctx, source, begun); err != nil {
-			return fail(call, err)
-		}
-	}
 	ids := map[string]string{}
 	for _, region := range pub.regions {
 		if ids[region], err = p.copyTo(ctx, call, region, source, pub.keys[region]); err != nil {
@@ -122,12 +117,12 @@ func (p *Provider) mark(ctx context.Context, found *types.Image, mark tags) erro
 	return err
 }
 
-// publishIn offers an image, or its copy, in one region; nil: none is wanted there, and one that is there
-// goes.
+// publishIn offers an image, or its copy, in one region; nil: none is wanted there, and one that was offered
+// goes. One that is not protected was not, or is still being made for a channel to come.
 func (p *Provider) publishIn(ctx context.Context, call, region string, found, source *types.Image, pub publication) error {
 	if found == nil {
 		found, err := p.copyOf(ctx, call, region, source)
-		if err != nil || found == nil {
+		if err != nil || found == nil || !protected(found) {
 			return err
 		}
 		// Who resolves the parameter must not find an image that is gone: it goes first.
@@ -179,8 +174,8 @@ func (p *Provider) copyTo(ctx context.Context, call, region string, source *type
 	return *out.ImageId, nil
 }
 
-// Published looks at our images once in each region. A copy whose image is gone is listed by its own id,
-// with the region, to be withdrawn.
+// Published looks at our images once in each region. A copy whose image is gone, or that no channel wants, is
+// listed by its own id, with the region, to be withdrawn.
 func (p *Provider) Published(ctx context.Context, owner string) (map[cloud.ImageID][]string, error) {
 	const call = "list what is published"
 	filters := where(tagOwner, owner, tagKind, string(cloud.Prebuilt))
@@ -213,6 +208,7 @@ func (p *Provider) Published(ctx context.Context, owner string) (map[cloud.Image
 		switch {
 		case p.cfg.offered(found, there):
 			published[cloud.ImageID(*found.ImageId)] = t.channels()
+			p.spare(found, there, published)
 		case t[tagOffer] != "", len(there) > 0:
 			published[cloud.ImageID(*found.ImageId)] = nil
 		}
@@ -226,6 +222,16 @@ func (p *Provider) Published(ctx context.Context, owner string) (map[cloud.Image
 		}
 	}
 	return published, nil
+}
+
+// spare adds the copies that no channel of an image that is offered wants.
+func (p *Provider) spare(found *types.Image, copies map[string]*types.Image, published map[cloud.ImageID][]string) {
+	wanted := p.cfg.publication(read(found.Tags).channels()).regions
+	for region, one := range copies {
+		if !slices.Contains(wanted, region) {
+			published[p.qualified(region, *one.ImageId)] = nil
+		}
+	}
 }
 
 // qualified is the identifier of an image in any region.

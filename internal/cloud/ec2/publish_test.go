@@ -179,8 +179,11 @@ func TestCopyFirst(t *testing.T) {
 			b.Errorf("asked for %d copies", got)
 		}
 		b.launchable(elsewhere, *b.copies()[0].ImageId)
-		b.offered(b.p, map[cloud.ImageID][]string{image.ID: nil}) // the copy is one too many for development
-		must(b, b.p.Publish(ctx, image.ID, []string{"development"}))
+		copied := cloud.ImageID(elsewhere + "/" + *b.copies()[0].ImageId)
+		b.offered(b.p, map[cloud.ImageID][]string{image.ID: {"development"}, copied: nil})
+		must(b, b.p.Publish(ctx, image.ID, []string{"development", "release-1.0"})) // it may be of use yet
+		b.offered(b.p, map[cloud.ImageID][]string{image.ID: {"development", "release-1.0"}, copied: nil})
+		must(b, b.p.Publish(ctx, copied, nil))
 		if left := b.copies(); len(left) > 0 {
 			b.Errorf("copies that nobody wants: %v", left)
 		}

@@ -9,17 +9,22 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 )
 
-// Copy has nothing to do: there are no regions.
-func (c *Cloud) Copy(ctx context.Context, id cloud.ImageID, _ []string) error {
+// Copy remembers for which channels an image has its copies.
+func (c *Cloud) Copy(ctx context.Context, id cloud.ImageID, channels []string) error {
 	return c.do(ctx, cloud.VerbCopy, string(id), func(w *world, _ time.Time) error {
 		if w.image(id) == nil {
 			return notFound("image", id)
 		}
+		if w.Copied == nil {
+			w.Copied = map[cloud.ImageID][]string{}
+		}
+		w.Copied[id] = slices.Compact(slices.Sorted(slices.Values(slices.Concat(w.Copied[id], channels))))
 		return nil
 	})
 }
 
-// Publish remembers for which channels an image is published.
+// Publish remembers for which channels an image is published. What it was published for before goes with
+// its copies.
 func (c *Cloud) Publish(ctx context.Context, id cloud.ImageID, channels []string) error {
 	return c.do(ctx, cloud.VerbPublish, string(id), func(w *world, _ time.Time) error {
 		if len(channels) == 0 {
@@ -31,11 +36,20 @@ func (c *Cloud) Publish(ctx context.Context, id cloud.ImageID, channels []string
 				}
 			}
 			delete(w.Published, id)
+			delete(w.Copied, id)
 			return nil
 		}
 		if w.image(id) == nil {
 			return notFound("image", id)
 		}
+		for _, channel := range channels {
+			if !slices.Contains(w.Copied[id], channel) {
+				return refuse(cloud.CodeRefused, "its copies for channel %s are not made", channel)
+			}
+		}
+		w.Copied[id] = slices.DeleteFunc(w.Copied[id], func(channel string) bool {
+			return slices.Contains(w.Published[id], channel) && !slices.Contains(channels, channel)
+		})
 		if w.Published == nil {
 			w.Published = map[cloud.ImageID][]string{}
 		}

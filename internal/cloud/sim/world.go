@@ -26,6 +26,7 @@ type world struct {
 	Groups   []*group   `json:"groups,omitempty"`
 	Ailing   []string   `json:"ailing,omitempty"` // servers, and images of groups, that balancers call unhealthy
 
+	Copied    map[cloud.ImageID][]string          `json:"copied,omitempty"`    // for which channels, sorted
 	Published map[cloud.ImageID][]string          `json:"published,omitempty"` // for which channels, sorted
 	Pointed   map[string]map[string]cloud.ImageID `json:"pointed,omitempty"`   // by channel and role
 }
