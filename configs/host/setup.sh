@@ -22,7 +22,7 @@ PACKAGES=(
 	git puppet-agent puppet-lint                              # products and their checks
 )
 SERVER_PACKAGES=(
-	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2   # servers
+	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2 procps # servers
 	mmdebstrap zstd                                           # the reference base
 	python3-venv                                              # tests: make moto
 	incus-base incus-client                                   # in backports only
@@ -214,6 +214,9 @@ start_lxcfs() {
 	say lxcfs started
 }
 
+# A container's monitor has the daemon's program, and survives it.
+incusd_runs() { pgrep -f "^$INCUSD( --|\$)" >/dev/null; }
+
 incus_answers() { [ -S $INCUS_SOCKET ] && timeout 5 incus query /1.0 >/dev/null 2>&1; }
 
 start_incus() {
@@ -230,7 +233,7 @@ start_incus() {
 			systemctl start incus.service
 		else
 			grep -q ' /sys/fs/cgroup' /proc/mounts || die incus 'no control groups: mount cgroup2 at /sys/fs/cgroup'
-			pidof -q incusd || background $LOGS/incusd.log $INCUSD --group incus-admin
+			incusd_runs || background $LOGS/incusd.log $INCUSD --group incus-admin
 		fi
 		timeout 120 $INCUSD waitready --timeout 110 9>&- ||
 			die incus "is not ready after 110 s; see $LOGS/incusd.log or journalctl -u incus"
