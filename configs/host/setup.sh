@@ -22,7 +22,8 @@ PACKAGES=(
 	git puppet-agent puppet-lint                              # products and their checks
 )
 SERVER_PACKAGES=(
-	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2 procps # servers
+	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2   # servers
+	procps                                                    # this script
 	mmdebstrap zstd                                           # the reference base
 	python3-venv                                              # tests: make moto
 	incus-base incus-client                                   # in backports only
