@@ -39,6 +39,7 @@ func TestClassify(t *testing.T) {
 	}{
 		{api.StatusErrorf(http.StatusNotFound, "Instance not found"), cloud.CodeNotFound},
 		{errors.New("Failed to find storage volume: not found"), cloud.CodeNotFound},
+		{api.StatusErrorf(http.StatusOK, "Image not found"), cloud.CodeNotFound}, // an operation's end
 		{api.StatusErrorf(http.StatusInternalServerError, "Failed to stop: device not found"), cloud.CodeRefused},
 		{api.StatusErrorf(http.StatusPreconditionFailed, "ETag"), cloud.CodeConflict},
 		{api.StatusErrorf(http.StatusBadRequest, "Invalid config"), cloud.CodeRefused},

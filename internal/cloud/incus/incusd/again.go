@@ -14,12 +14,13 @@ import (
 const again = 100 * time.Millisecond // until something is tried again
 
 // Absent reports whether the thing that was asked for is not there. An operation that failed has no
-// status, only a text; where there is a status, the text may be about something else.
+// status, or that of the answer which tells so, 200, and a text; where there is a status of an error, the text
+// may be about something else.
 func Absent(err error) bool {
 	if err == nil {
 		return false
 	}
-	if status, typed := api.StatusErrorMatch(err); typed {
+	if status, typed := api.StatusErrorMatch(err); typed && status >= http.StatusBadRequest {
 		return status == http.StatusNotFound
 	}
 	said := strings.ToLower(err.Error())
