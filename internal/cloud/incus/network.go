@@ -16,6 +16,7 @@ import (
 	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
@@ -169,7 +170,7 @@ func changeACL(ctx context.Context, c client.InstanceServer, network string, cha
 		if err := c.UpdateNetworkACL(acl.Name, put, etag); !stale(err) && !incusd.Absent(err) {
 			return err
 		}
-		if err := incusd.Pause(ctx, 10*time.Millisecond); err != nil {
+		if err := (clock.Machine{}).Sleep(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -222,7 +223,7 @@ func awaitBridge(ctx context.Context, c client.InstanceServer, bridge string) (*
 		if err != nil || found.Status == api.NetworkStatusCreated && found.Config["ipv4.address"] != "" {
 			return found, err
 		}
-		if err := incusd.Pause(ctx, wait); err != nil {
+		if err := (clock.Machine{}).Sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 
 	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 )
 
 const again = 100 * time.Millisecond // until something is tried again
@@ -50,7 +52,7 @@ func Undisturbed(ctx context.Context, do func() error) error {
 		if !Disturbed(err) {
 			return err
 		}
-		if err := Pause(ctx, again); err != nil {
+		if err := (clock.Machine{}).Sleep(ctx, again); err != nil {
 			return err
 		}
 	}
@@ -69,7 +71,7 @@ func Remove(ctx context.Context, del, get func() error) error {
 		} else if err != nil {
 			return err
 		}
-		if err := Pause(ctx, again); err != nil {
+		if err := (clock.Machine{}).Sleep(ctx, again); err != nil {
 			return err
 		}
 	}
@@ -84,7 +86,7 @@ func List[T any](ctx context.Context, list func() ([]T, error)) ([]T, error) {
 		if !Absent(err) || tries == 0 {
 			return all, err
 		}
-		if err := Pause(ctx, again); err != nil {
+		if err := (clock.Machine{}).Sleep(ctx, again); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +117,7 @@ func Patiently(ctx context.Context, c client.InstanceServer, instance string, do
 		if err := Settle(c, On(instance)); err != nil {
 			return err
 		}
-		if err := Pause(ctx, again); err != nil { // a lock without an operation
+		if err := (clock.Machine{}).Sleep(ctx, again); err != nil { // a lock without an operation
 			return err
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	client "github.com/lxc/incus/v6/client"
 )
@@ -65,16 +64,4 @@ func Finish(c client.InstanceServer, op client.Operation, err error) (map[string
 		return nil, errors.New(done.Err)
 	}
 	return done.Metadata, nil
-}
-
-// Pause waits for d or the end of ctx.
-func Pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

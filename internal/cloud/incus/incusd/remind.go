@@ -7,6 +7,8 @@ import (
 
 	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 )
 
 // haltNow makes systemd shut down. It is SIGRTMIN+3 by number, which is what Incus sends and every
@@ -44,7 +46,7 @@ func remind(ctx context.Context, c client.InstanceServer, name string) {
 			halt(c, name)
 		}
 		system = state.Pid
-		if Pause(ctx, wait) != nil {
+		if (clock.Machine{}).Sleep(ctx, wait) != nil {
 			return
 		}
 	}
