@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
+	client "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+	"github.com/prometheus/procfs"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
@@ -53,7 +56,7 @@ var phrases = []struct {
 	{"too many open files", cloud.CodeCapacity},
 	{"reached maximum number", cloud.CodeCapacity}, // a project's limits
 	{"database is locked", cloud.CodeThrottled},
-	{"busy running", cloud.CodeThrottled},
+	{"busy running", cloud.CodeConflict}, // the instance is still used: incusd.Patiently waits for that
 }
 
 func classify(err error) cloud.Code {
@@ -63,22 +66,19 @@ func classify(err error) cloud.Code {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return cloud.CodeDown
 	}
-	status, typed := api.StatusErrorMatch(err)
+	status, _ := api.StatusErrorMatch(err)
 	switch status {
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		return cloud.CodeConflict
 	case http.StatusTooManyRequests:
 		return cloud.CodeThrottled
-	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
-		return cloud.CodeDown
 	case http.StatusInsufficientStorage:
 		return cloud.CodeCapacity
 	}
-	said := strings.ToLower(err.Error())
-	var dial interface{ Timeout() bool } // every error of package net and net/url
-	if !typed && errors.As(err, &dial) {
+	if incusd.Down(err) || errors.Is(err, errYoung) {
 		return cloud.CodeDown
 	}
+	said := strings.ToLower(err.Error())
 	for _, p := range phrases {
 		if strings.Contains(said, p.text) {
 			return p.code
@@ -92,3 +92,42 @@ func classify(err error) cloud.Code {
 
 // stale reports whether somebody else changed what we read and wanted to write.
 func stale(err error) bool { return api.StatusErrorCheck(err, http.StatusPreconditionFailed) }
+
+// convalescence is how long after its start Incus may refuse what it usually does: after a kill it brings
+// servers back, and containers cannot be started for some seconds ("forkstart … exit status 1").
+const convalescence = time.Minute
+
+// recovering makes of a refusal an outage if Incus has only just been started.
+func (p *Provider) recovering(ctx context.Context, c client.InstanceServer, err error) error {
+	if err == nil || ctx.Err() != nil || classify(err) != cloud.CodeRefused {
+		return err
+	}
+	info, _, lost := c.GetServer()
+	if lost != nil {
+		return errors.Join(lost, err) // it is down now: the first error decides
+	}
+	if age, known := processAge(info.Environment.ServerPid); known && age < convalescence {
+		return fmt.Errorf("%w: Incus was started %s ago: %v", errYoung, age.Round(time.Second), err) //nolint:errorlint // its code is another one now
+	}
+	return err
+}
+
+// errYoung says that Incus was started too short a time ago for its refusals to count.
+var errYoung = errors.New("Incus is still coming up")
+
+// processAge is how long a process of this machine has been running; it is not known of one elsewhere.
+func processAge(pid int) (time.Duration, bool) {
+	its, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, false
+	}
+	stat, err := its.Stat()
+	if err != nil {
+		return 0, false
+	}
+	began, err := stat.StartTime()
+	if err != nil {
+		return 0, false
+	}
+	return time.Since(time.UnixMilli(int64(began * 1000))), true
+}

@@ -74,13 +74,17 @@ func (p *Provider) Capture(ctx context.Context, id cloud.ServerID, spec cloud.Im
 	} else if state.StatusCode != api.Stopped {
 		return cloud.Image{}, refuse(call, "%s is %s: stop it first", id, strings.ToLower(state.Status))
 	}
-	op, err := c.CreateImage(api.ImagesPost{
-		ImagePut:             api.ImagePut{Properties: properties(spec)},
-		Source:               &api.ImagesPostSource{Type: "instance", Name: in.Name},
-		CompressionAlgorithm: "none",
-		Aliases:              []api.ImageAlias{{Name: spec.Name}},
-	}, nil)
-	if _, err := incusd.Finish(c, op, err); err != nil && classify(err) != cloud.CodeConflict {
+	err = incusd.Patiently(ctx, c, in.Name, func() error {
+		op, err := c.CreateImage(api.ImagesPost{
+			ImagePut:             api.ImagePut{Properties: properties(spec)},
+			Source:               &api.ImagesPostSource{Type: "instance", Name: in.Name},
+			CompressionAlgorithm: "none",
+			Aliases:              []api.ImageAlias{{Name: spec.Name}},
+		}, nil)
+		_, err = incusd.Finish(c, op, err)
+		return err
+	})
+	if err != nil && classify(err) != cloud.CodeConflict {
 		return cloud.Image{}, fail(call, err)
 	}
 	image, err = named(images, call, spec)

@@ -67,29 +67,39 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
-	_, err = launched(c, spec)
-	if absent(err) {
-		var request api.InstancesPost
-		if request, err = p.container(c, spec); err != nil {
-			return cloud.Server{}, fail(call, err)
-		}
-		op, started := c.CreateInstance(request)
-		if _, err = incusd.Finish(c, op, started); err != nil && !taken(err) {
-			return cloud.Server{}, fail(call, discreet(err))
-		}
-		_, err = launched(c, spec)
+	if _, err = launched(c, spec); absent(err) {
+		err = p.create(ctx, c, spec)
 	}
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
-	if err := p.completeLaunch(ctx, c, spec.Name); err != nil {
-		return cloud.Server{}, fail(call, err)
+	if err := p.completeLaunch(ctx, c, spec); err != nil {
+		return cloud.Server{}, fail(call, p.recovering(ctx, c, err))
 	}
 	found, _, err := c.GetInstance(spec.Name)
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
 	return server(found), nil
+}
+
+// create makes a container and starts it, or finds the one that an earlier call made. While Incus still
+// works on such a call, whose caller went away, the container may not be listed yet: its name is busy.
+func (p *Provider) create(ctx context.Context, c client.InstanceServer, spec cloud.ServerSpec) error {
+	request, err := p.container(c, spec)
+	if err != nil {
+		return err
+	}
+	err = incusd.Patiently(ctx, c, spec.Name, func() error {
+		op, err := c.CreateInstance(request)
+		_, err = incusd.Finish(c, op, err)
+		return err
+	})
+	if err != nil && !taken(err) {
+		return discreet(p.recovering(ctx, c, err))
+	}
+	_, err = launched(c, spec)
+	return err
 }
 
 // launched finds the server that an earlier call with the same token made.
@@ -127,16 +137,30 @@ func discreet(err error) error {
 }
 
 // completeLaunch starts a server that was created but never started: the one who launched it died
-// in between. A server that somebody stopped later stays stopped.
-func (p *Provider) completeLaunch(ctx context.Context, c client.InstanceServer, name string) error {
-	if err := incusd.Settle(c, incusd.On(name)); err != nil {
+// in between. A server that somebody stopped later stays stopped. One that cannot be started was perhaps
+// left half made by an Incus that was killed: nothing has ever run in it, so it is made anew, once.
+func (p *Provider) completeLaunch(ctx context.Context, c client.InstanceServer, spec cloud.ServerSpec) error {
+	if err := incusd.Settle(c, incusd.On(spec.Name)); err != nil {
 		return err
 	}
-	found, _, err := c.GetInstance(name)
-	if err != nil || found.StatusCode != api.Stopped || !found.LastUsedAt.IsZero() && found.LastUsedAt.Unix() > 0 {
+	found, _, err := c.GetInstance(spec.Name)
+	if err != nil || !neverStarted(found) {
 		return err
 	}
-	return p.switchTo(ctx, c, name, api.InstanceStatePut{Action: "start", Timeout: -1})
+	start := api.InstanceStatePut{Action: "start", Timeout: -1}
+	if err = p.switchTo(ctx, c, spec.Name, start); err == nil || classify(err) != cloud.CodeRefused {
+		return err
+	}
+	p.cfg.Log.Warn("a server that was created and never started is made anew", "server", spec.Name, "err", err)
+	op, removed := c.DeleteInstance(spec.Name)
+	if _, removed = incusd.Finish(c, op, removed); removed != nil && !absent(removed) {
+		return errors.Join(err, removed)
+	}
+	return p.create(ctx, c, spec)
+}
+
+func neverStarted(in *api.Instance) bool {
+	return in.StatusCode == api.Stopped && (in.LastUsedAt.IsZero() || in.LastUsedAt.Unix() <= 0)
 }
 
 // container translates a specification. Root disk and network are the instance's own devices, so
@@ -212,7 +236,7 @@ func stateOf(in *api.Instance) cloud.State {
 	case api.Running, api.Ready, api.Stopping:
 		return cloud.Running
 	case api.Stopped:
-		if in.LastUsedAt.Unix() <= 0 { // never started: its creation is still going on
+		if neverStarted(in) { // its creation is still going on
 			return cloud.Pending
 		}
 		return cloud.Stopped

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"reflect"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +46,15 @@ func TestClassify(t *testing.T) {
 		{api.StatusErrorf(http.StatusPreconditionFailed, "ETag"), cloud.CodeConflict},
 		{api.StatusErrorf(http.StatusBadRequest, "Invalid config"), cloud.CodeRefused},
 		{api.StatusErrorf(http.StatusInternalServerError, "database is locked"), cloud.CodeThrottled},
-		{errors.New(`Instance is busy running a "create" operation`), cloud.CodeThrottled},
+		{errors.New(`Instance is busy running a "create" operation`), cloud.CodeConflict}, // it is still used
+		{io.ErrUnexpectedEOF, cloud.CodeDown},
+		{fmt.Errorf("wait: %w", io.EOF), cloud.CodeDown},
+		{fmt.Errorf("read: %w", syscall.ECONNRESET), cloud.CodeDown},
+		{fmt.Errorf("dial: %w", syscall.ENOENT), cloud.CodeDown},
+		{errors.New("Incus is shutting down"), cloud.CodeDown},
+		{errors.New("websocket: close 1006 (abnormal closure): unexpected EOF"), cloud.CodeDown},
+		{errors.New("Failed to fetch http://unix.socket/1.0/instances: 503 Service Unavailable"), cloud.CodeDown},
+		{errors.New("Unpack failed: tar: Unexpected EOF in archive"), cloud.CodeRefused}, // the image is broken
 		{errors.New("Unpack failed: write: no space left on device"), cloud.CodeCapacity},
 		{errors.New(`IP address "10.91.0.9" already defined on another NIC`), cloud.CodeConflict},
 		{fmt.Errorf("wait: %w", context.DeadlineExceeded), cloud.CodeDown},

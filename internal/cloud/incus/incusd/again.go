@@ -2,6 +2,7 @@ package incusd
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ const again = 100 * time.Millisecond // until something is tried again
 // status, or that of the answer which tells so, 200, and a text; where there is a status of an error, the text
 // may be about something else.
 func Absent(err error) bool {
-	if err == nil {
+	if err == nil || errors.Is(err, ErrInterrupted) {
 		return false
 	}
 	if status, typed := api.StatusErrorMatch(err); typed && status >= http.StatusBadRequest {
@@ -29,9 +30,9 @@ func Absent(err error) bool {
 	return strings.Contains(said, "not found") || strings.Contains(said, "no such object")
 }
 
-// busy reports whether an instance was refused because something else works on it at the moment, or
+// Busy reports whether an instance was refused because something else works on it at the moment, or
 // just did.
-func busy(err error) bool {
+func Busy(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "busy running") ||
 		strings.Contains(err.Error(), "matching non-reusable operation"))
 }
@@ -111,7 +112,7 @@ func RemoveProject(ctx context.Context, c client.InstanceServer, name string) er
 func Patiently(ctx context.Context, c client.InstanceServer, instance string, do func() error) error {
 	for {
 		err := do()
-		if !busy(err) {
+		if !Busy(err) {
 			return err
 		}
 		if err := Settle(c, On(instance)); err != nil {

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	client "github.com/lxc/incus/v6/client"
+	"github.com/lxc/incus/v6/shared/api"
 )
 
 // Connect gives a client for one project ("": default) whose calls all end with ctx. It talks to
@@ -51,17 +53,22 @@ func (b bound) RoundTrip(r *http.Request) (*http.Response, error) {
 func (b bound) Transport() *http.Transport { return b.transport }
 
 // Finish waits for an operation that a call has just started, and gives its metadata: pass it both
-// results of that call. Incus goes on with the operation when the waiting ends early.
+// results of that call. Incus goes on with the operation when the waiting ends early. Operations live in
+// the daemon's memory: one that it does not know any more, or that was cancelled, gives ErrInterrupted.
 func Finish(c client.InstanceServer, op client.Operation, err error) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
 	done, _, err := c.GetOperationWait(op.Get().ID, -1)
-	if err != nil {
+	switch {
+	case Absent(err):
+		return nil, fmt.Errorf("%w (%v)", ErrInterrupted, err) //nolint:errorlint // it would say that the thing itself is absent
+	case err != nil:
 		return nil, err
-	}
-	if done.Err != "" {
+	case done.Err != "":
 		return nil, errors.New(done.Err)
+	case done.StatusCode != api.Success:
+		return nil, fmt.Errorf("%w (it is %s)", ErrInterrupted, strings.ToLower(done.Status))
 	}
 	return done.Metadata, nil
 }

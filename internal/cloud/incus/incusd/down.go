@@ -1,0 +1,65 @@
+package incusd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/lxc/incus/v6/shared/api"
+)
+
+// ErrInterrupted says that an operation ended without saying how: the daemon was stopped, killed or
+// started again meanwhile. What it was asked may be done, half done or not begun.
+var ErrInterrupted = errors.New("Incus forgot the operation: it went away meanwhile")
+
+// endings are what the daemon says, as text and without a status, of work that it gives up because it
+// is being stopped.
+var endings = []string{
+	"shutting down",
+	"operation cancelled",
+	"operation canceled",
+	"context canceled", // the daemon's own
+	"driver: bad connection",
+	"websocket: close",
+}
+
+// Down reports whether the daemon went away in the middle of a call, is about to, or is not there.
+// Nothing is known then of what it was asked to do.
+func Down(err error) bool {
+	if err == nil {
+		return false
+	}
+	if status, typed := api.StatusErrorMatch(err); typed && status >= http.StatusBadRequest {
+		switch status {
+		case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
+			return true
+		}
+		return ending(err)
+	}
+	var transport interface{ Timeout() bool } // every error of packages net, net/url and syscall
+	return errors.Is(err, ErrInterrupted) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.As(err, &transport) || ending(err) || unavailable(err)
+}
+
+func ending(err error) bool {
+	said := strings.ToLower(err.Error())
+	for _, text := range endings {
+		if strings.Contains(said, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// unavailable finds the status of an answer that was no JSON, which the client library gives as text.
+func unavailable(err error) bool {
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout} {
+		if strings.HasSuffix(err.Error(), fmt.Sprintf(": %d %s", status, http.StatusText(status))) {
+			return true
+		}
+	}
+	return false
+}
