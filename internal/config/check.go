@@ -35,6 +35,15 @@ func (p Place) Has(key string) bool {
 	return inFile || given
 }
 
+// sound reports whether no problem was found with the key or under it so far ("" for the struct itself).
+func (p Place) sound(key string) bool {
+	path := p.path
+	if key != "" {
+		path = join(path, key)
+	}
+	return !slices.ContainsFunc(p.reader.problems, func(e *Error) bool { return under(e.Key, path) })
+}
+
 // OneOf reports a value that is none of the allowed words.
 func (p Place) OneOf(key, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {

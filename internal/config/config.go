@@ -21,7 +21,8 @@ type Config struct {
 	Keep        Keep              `key:"keep"`
 	Prices      cost.Prices       `key:"prices"` // for the estimate of what runs cost; none: hours only
 	Schedules   []Schedule        `key:"schedules"`
-	Policy      map[string]Policy `key:"policy"` // by run kind; what a file leaves out stays as in Default
+	Policy      map[string]Policy `key:"policy"`  // by run kind; what a file leaves out stays as in Default, key by key
+	Upgrade     string            `key:"upgrade"` // UpgradeRequired or UpgradeNoneYet
 	Waivers     []Waiver          `key:"waivers"`
 
 	File string // the file it was read from, "" if none
@@ -124,29 +125,6 @@ type Schedule struct {
 	CatchUp  CatchUp `key:"catch-up"`      // how late a missed tick is still acted on
 }
 
-// Policy is what the gate requires of one kind of run before it promotes. It lives here and not in
-// the product, so a commit can't switch off its own gate.
-type Policy struct {
-	Channel string        `key:"channel"` // "" : never promotes; {branch} stands for the branch with / as -
-	Require []Requirement `key:"require"`
-	Budgets Budgets       `key:"budgets"`
-}
-
-// Requirement is a block of the matrix: every combination of its origins, phases and tiers. The
-// scenario "upgrade" means the upgrade from each live release branch.
-type Requirement struct {
-	Scenario string   `key:"scenario,required"`
-	Origins  []string `key:"origins"`
-	Phases   []string `key:"phases,required"`
-	Tiers    []string `key:"tiers,required"`
-}
-
-// Budgets are how many results of a kind a promotion may carry.
-type Budgets struct {
-	Waived int `key:"waived"`
-	Flaky  int `key:"flaky"`
-}
-
 // Waiver excuses one known failure until it expires.
 type Waiver struct {
 	Test    string    `key:"test,required"` // the test's name as reports show it
@@ -166,15 +144,7 @@ func (c *Config) Default() {
 	c.Timeouts.Default()
 	c.Environment.Default()
 	c.Keep.Default()
-	both := []string{"base", "prebuilt"}
-	require := []Requirement{
-		{Scenario: "verify", Origins: both, Phases: []string{"launched", "rebooted"}, Tiers: []string{"smoke", "build"}},
-		{Scenario: "upgrade", Origins: both, Phases: []string{"upgraded"}, Tiers: []string{"smoke", "build"}},
-	}
-	c.Policy = map[string]Policy{
-		"nightly": {Channel: "development", Require: require},
-		"release": {Channel: "{branch}", Require: require},
-	}
+	c.Policy, c.Upgrade = defaultPolicies(), UpgradeRequired
 }
 
 // Default sets the usual branches.
@@ -218,6 +188,3 @@ func (k *Keep) Default() { k.Candidates = 1 }
 func (s *Schedule) Default() {
 	s.Timezone, s.Overlap, s.CatchUp = "UTC", "skip", 0
 }
-
-// Default asks for both origins.
-func (r *Requirement) Default() { r.Origins = []string{"base", "prebuilt"} }

@@ -55,6 +55,29 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// What a policy in the file leaves out is the default's: a policy with budgets only requires no less.
+func TestPolicyLaysOverTheDefault(t *testing.T) {
+	var usual Config
+	usual.Default()
+	c, said := load(t, least+"policy:\n  nightly: {budgets: {flaky: 1}}\n  release: {channel: \"\"}\nupgrade: none-yet\n", nil)
+	if said != "" {
+		t.Fatal(said)
+	}
+	nightly, release := usual.Policy["nightly"], usual.Policy["release"]
+	nightly.Budgets.Flaky, release.Channel = 1, ""
+	if want := map[string]Policy{"nightly": nightly, "release": release}; !reflect.DeepEqual(c.Policy, want) {
+		t.Errorf("policies are %+v\nwant %+v", c.Policy, want)
+	}
+	if c.Upgrade != UpgradeNoneYet || usual.Upgrade != UpgradeRequired {
+		t.Errorf("upgrade is %q, by default %q", c.Upgrade, usual.Upgrade)
+	}
+	require := "[{scenario: verify, origins: [prebuilt], phases: [rebooted], tiers: [smoke]}]"
+	c, said = load(t, least+"policy: {nightly: {require: "+require+"}}\n", nil)
+	if p := c.Policy["nightly"]; said != "" || len(p.Require) != 1 || p.Channel != "development" || len(c.Policy["release"].Require) != 2 {
+		t.Errorf("%s; policies are %+v", said, c.Policy)
+	}
+}
+
 func TestPrices(t *testing.T) {
 	c, said := load(t, least+"prices: {currency: EUR, types: [{type: m7i.large, hour: 0.1176}], cpu-hour: 0.02, memory-gib-hour: 0, volume-gib-month: 1}\n", nil)
 	want := cost.Prices{Currency: "EUR", Types: []cost.TypePrice{{Type: "m7i.large", Hour: 0.1176}}, CPU: 0.02, Volume: 1}
@@ -219,6 +242,11 @@ func TestBadConfig(t *testing.T) {
 		{name: "policy kind", text: least + "policy: {nightli: {}}\n"},
 		{name: "policy words", text: least + "policy:\n  nightly:\n    channel: Dev/1\n    require:\n    - {scenario: verfy, origins: [], phases: [launched, melted], tiers: [smoke]}\n    - {scenario: verify, phases: [upgraded], tiers: [build]}\n"},
 		{name: "policy that never promotes", text: least + "policy: {nightly: {channel: development, require: [], budgets: {waived: -1}}}\n"},
+		{name: "policy that promotes what was never launched", text: least + "policy:\n  nightly:\n    channel: development\n    require: [{scenario: verify, origins: [base], phases: [launched], tiers: [smoke]}]\n" +
+			"  release:\n    require:\n    - {scenario: verify, origins: [base], phases: [launched], tiers: [smoke]}\n    - {scenario: upgrade, phases: [upgraded], tiers: [smoke]}\n"},
+		{name: "policy that can't be met", text: least + "policy:\n  nightly:\n    require:\n    - {scenario: verify, phases: [launched, relaunched], tiers: [smoke]}\n    - {scenario: verify, phases: [launched, rebooted], tiers: [build, application]}\n    - {scenario: upgrade, phases: [launched], tiers: [smoke, build]}\n    - {scenario: upgrade, phases: [rebooted], tiers: [functional]}\n"},
+		{name: "budgets below nothing", text: least + "policy: {release: {budgets: {flaky: -1, skipped: -2}}}\n"},
+		{name: "upgrade", text: least + "upgrade: none\n"},
 		{name: "prices", text: least + "prices:\n  currency: 3\n  cpu-hour: free\n  volume-gib-month: -0.1\n  types:\n  - {type: m7i.large, hour: 0.1}\n  - {type: m7i.large}\n"},
 		{name: "a type's price twice", text: least + "prices: {types: [{type: m7i.large, hour: 0.1}, {type: m7i.large, hour: 0.2}]}\n"},
 		{name: "waiver", text: least + "waivers:\n- {test: t, ticket: T-1, reason: r, expires: tomorrow}\n- {test: t, ticket: 17, expires: 2026-12-31}\n"},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -86,13 +87,13 @@ func (r *reader) at(n *yaml.Node, path, problem, remedy string) {
 
 // troubled reports whether something at path or under it could not be read.
 func (r *reader) troubled(path string) bool {
-	for _, u := range r.unread {
-		rest, under := strings.CutPrefix(u, path)
-		if path == "" || under && (rest == "" || rest[0] == '.' || rest[0] == '[') {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.unread, func(unread string) bool { return under(unread, path) })
+}
+
+// under reports whether a path is another one, or leads on from there.
+func under(path, top string) bool {
+	rest, ok := strings.CutPrefix(path, top)
+	return top == "" || ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s*)?line (\d+): (.*)`)
@@ -188,7 +189,8 @@ func (r *reader) mapping(n *yaml.Node, path string, v reflect.Value) {
 	})
 }
 
-// dictionary reads a map whose keys are names that the user gives.
+// dictionary reads a map whose keys are names that the user gives. What an entry leaves out stays as the
+// map's default has it.
 func (r *reader) dictionary(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
 		r.at(n, path, "is "+describe(n)+", not names with values", "write it as indented `name: …` lines")
@@ -198,9 +200,12 @@ func (r *reader) dictionary(n *yaml.Node, path string, v reflect.Value) {
 		v.Set(reflect.MakeMap(v.Type()))
 	}
 	r.pairs(n, path, func(key, value *yaml.Node, at string) {
-		element := reflect.New(v.Type().Elem()).Elem()
+		name, element := reflect.ValueOf(key.Value).Convert(v.Type().Key()), reflect.New(v.Type().Elem()).Elem()
+		if usual := v.MapIndex(name); usual.IsValid() {
+			element.Set(usual)
+		}
 		r.value(value, at, element)
-		v.SetMapIndex(reflect.ValueOf(key.Value).Convert(v.Type().Key()), element)
+		v.SetMapIndex(name, element)
 	})
 }
 

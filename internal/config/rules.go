@@ -8,14 +8,8 @@ import (
 	"time"
 )
 
-// The words of DESIGN.md that a policy may use.
-var (
-	kinds     = []string{"nightly", "release"}
-	scenarios = []string{"verify", "upgrade"}
-	origins   = []string{"base", "prebuilt"}
-	phases    = []string{"launched", "rebooted", "relaunched", "upgraded"}
-	tiers     = []string{"smoke", "build", "functional", "application"}
-)
+// kinds of runs.
+var kinds = []string{"nightly", "release"}
 
 // Check says what does not fit together in the whole.
 func (c *Config) Check(at Place) {
@@ -26,6 +20,7 @@ func (c *Config) Check(at Place) {
 	case !ami.MatchString(c.Base.Name):
 		at.Problem("base.name", fmt.Sprintf("%q names no AMI", c.Base.Name), "write owner/name-pattern, such as 136693071363/debian-12-amd64-*, or ami-…, or ssm:/parameter")
 	}
+	at.OneOf("upgrade", c.Upgrade, UpgradeRequired, UpgradeNoneYet)
 	names := map[string]int{}
 	for i, s := range c.Schedules {
 		if first, ok := names[s.Name]; ok {
@@ -157,54 +152,8 @@ func (s *Schedule) Check(at Place) {
 	}
 }
 
-var channelPattern = regexp.MustCompile(`^([a-z0-9._-]|\{branch\})*$`)
-
-// Check wants a policy that can be met.
-func (p *Policy) Check(at Place) {
-	if !channelPattern.MatchString(p.Channel) {
-		at.Problem("channel", fmt.Sprintf("%q is no name of a channel", p.Channel), "use lower-case letters, digits, dots and dashes, or {branch} for the branch's own channel")
-	}
-	if p.Channel != "" && len(p.Require) == 0 {
-		at.Problem("require", "is empty, so nothing would ever be promoted", "say what a promotion requires, or remove the channel")
-	}
-	at.AtLeast("budgets.waived", p.Budgets.Waived, 0)
-	at.AtLeast("budgets.flaky", p.Budgets.Flaky, 0)
-}
-
-// Check knows the words of the matrix.
-func (r *Requirement) Check(at Place) {
-	at.OneOf("scenario", r.Scenario, scenarios...)
-	words(at, "origins", r.Origins, origins)
-	words(at, "phases", r.Phases, phases)
-	words(at, "tiers", r.Tiers, tiers)
-	for i, phase := range r.Phases {
-		if r.Scenario == "verify" && phase == "upgraded" {
-			at.Problem(fmt.Sprintf("phases[%d]", i), "nothing is upgraded in scenario verify", "require it of scenario upgrade")
-		}
-	}
-}
-
-func words(at Place, key string, given, allowed []string) {
-	if len(given) == 0 {
-		at.Problem(key, "is empty", "name at least one of: "+strings.Join(allowed, ", "))
-	}
-	for i, word := range given {
-		at.OneOf(fmt.Sprintf("%s[%d]", key, i), word, allowed...)
-	}
-}
-
 func positive(at Place, key string, d time.Duration) {
 	if d <= 0 {
 		at.Problem(key, "is nothing at all", "give it some time, such as 5m")
 	}
-}
-
-// ChannelFor names the channel into which a run of this branch promotes, "" if into none.
-func (p Policy) ChannelFor(branch string) string {
-	return strings.ReplaceAll(p.Channel, "{branch}", ChannelOf(branch))
-}
-
-// ChannelOf is a branch's own channel: release/1.0 has release-1.0.
-func ChannelOf(branch string) string {
-	return strings.ReplaceAll(strings.ToLower(branch), "/", "-")
 }
