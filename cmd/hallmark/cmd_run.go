@@ -17,16 +17,30 @@ import (
 func (c *cli) run() *cobra.Command {
 	request := pipeline.Request{Trigger: "hand"}
 	var follow, detach bool
+	var resume string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Build, verify and promote one commit",
 		Long: `Run takes one commit through the whole pipeline. With a daemon on the same state it is handed over to
-the daemon; without one it is worked on right here. It ends with the run's verdict as exit code.`,
+the daemon; without one it is worked on right here, this run alone: other queued runs wait for a daemon. It
+ends with the run's verdict as exit code.
+
+A run whose process ended in the midst of it goes on with the next ` + "`hallmark serve`, or by --resume" + `. Before
+that no other run can begin.`,
 		Example: `  hallmark run --kind nightly --follow
   hallmark run --kind release --branch release/1.0
-  hallmark run --kind nightly --no-promote`,
+  hallmark run --kind nightly --no-promote
+  hallmark run --resume 20261123-2141-nightly-ab12cd`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if resume != "" {
+				for _, other := range []string{"kind", "branch", "commit", "no-promote", "detach"} {
+					if cmd.Flags().Changed(other) {
+						return usage("--resume goes on with a run as it was asked for: leave --%s out", other)
+					}
+				}
+				return c.resumeRun(cmd, resume, follow)
+			}
 			request.Actor = actor()
 			return c.startRun(cmd, request, follow, detach)
 		},
@@ -38,6 +52,7 @@ the daemon; without one it is worked on right here. It ends with the run's verdi
 	flags.BoolVar(&request.Options.NoPromote, "no-promote", false, "judge, but leave the channel alone")
 	flags.BoolVarP(&follow, "follow", "f", false, "show the live tree of stages")
 	flags.BoolVar(&detach, "detach", false, "hand the run to the daemon and return at once")
+	flags.StringVar(&resume, "resume", "", "go on with this run, which waits or which a process left when it ended")
 	return cmd
 }
 
@@ -53,25 +68,35 @@ func (c *cli) startRun(cmd *cobra.Command, request pipeline.Request, follow, det
 	if err := pipeline.Preflight(ctx, parts, &request); err != nil {
 		return usageError{inProduct(cmp.Or(asked, request.Branch)+":", err)}
 	}
-	release, mine, err := lock(parts.Config)
+	release, mine, err := lock(parts.Config, byHand)
 	if err != nil {
 		return err
 	}
 	if mine {
 		defer release()
-		if detach {
-			return usage("--detach needs a daemon on %s: start one with `hallmark serve`, or leave --detach out", parts.Config.StateDir)
+	}
+	if detach && (mine || worker(parts.Config) == byHand) {
+		return usage("--detach needs a daemon on %s: start one with `hallmark serve`, or leave --detach out", parts.Config.StateDir)
+	}
+	if mine {
+		if err := c.mayBegin(ctx, parts, ""); err != nil {
+			return err
 		}
 	}
 	run, err := pipeline.Enqueue(ctx, parts, request)
 	if err != nil {
 		return err
 	}
-	if mine {
-		c.say("run %s: %s of %s at %s\n", run.ID, run.Kind, run.Branch, short(run.Commit))
+	what := fmt.Sprintf("%s of %s at %s", run.Kind, run.Branch, short(run.Commit))
+	switch {
+	case mine:
+		c.say("run %s: %s\n", run.ID, what)
 		return c.workHere(ctx, parts, run.ID, follow)
+	case worker(parts.Config) == byHand:
+		c.say("run %s waits for another `hallmark run` to end: %s\n", run.ID, what)
+		return c.takeTurn(ctx, parts, run.ID, follow)
 	}
-	c.say("run %s handed over to the daemon: %s of %s at %s\n", run.ID, run.Kind, run.Branch, short(run.Commit))
+	c.say("run %s handed over to the daemon: %s\n", run.ID, what)
 	if !detach {
 		return c.await(ctx, parts, run.ID, follow)
 	}
@@ -81,15 +106,15 @@ func (c *cli) startRun(cmd *cobra.Command, request pipeline.Request, follow, det
 	return nil
 }
 
-// workHere works on runs in this process until the one of this id has ended. An interrupt cancels
-// the run and waits until it has cleaned up; a second one ends the process, and the next resumes.
+// workHere works on one run in this process until it has ended. An interrupt cancels the run and waits
+// until it has cleaned up; a second one ends the process, and the run waits to be resumed.
 func (c *cli) workHere(ctx context.Context, parts pipeline.Parts, id string, follow bool) error {
 	free := context.WithoutCancel(ctx)
-	engine, err := pipeline.Start(free, parts, parts.Config.WorkflowFile())
+	engine, err := pipeline.StartOne(free, parts, parts.Config.WorkflowFile(), id)
 	if err != nil {
 		return err
 	}
-	defer engine.Stop(5 * time.Second) //nolint:errcheck // what is left is resumed by the next process
+	defer engine.Stop(5 * time.Second) //nolint:errcheck // what is left waits to be resumed
 	stopCancel := context.AfterFunc(ctx, func() {
 		fmt.Fprintf(c.errOut, "cancelling run %s and cleaning up\n", id)
 		if _, err := parts.Ledger.RequestCancel(free, id, actor()); err != nil && !errors.Is(err, ledger.ErrMoved) {

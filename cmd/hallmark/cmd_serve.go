@@ -26,7 +26,7 @@ process on the same state resumes each at the step it was in.`,
 				return err
 			}
 			defer parts.Ledger.Close()
-			release, mine, err := lock(parts.Config)
+			release, mine, err := lock(parts.Config, byDaemon)
 			if err != nil {
 				return err
 			}

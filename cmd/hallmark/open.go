@@ -12,7 +12,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -184,25 +183,6 @@ func (c *cli) probeThere(context.Context, place) error {
 		return usage("hallmark-probe, which is put on servers to test them: %w; `make build` makes it: keep it beside the binary hallmark", err)
 	}
 	return nil
-}
-
-// lock makes this process the one that works on runs; it says false if another one does.
-func lock(cfg config.Config) (release func(), ok bool, err error) {
-	f, err := os.OpenFile(cfg.LockFile(), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, false, fmt.Errorf("lock: %w", err)
-	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, false, f.Close()
-	}
-	if err != nil {
-		return nil, false, errors.Join(fmt.Errorf("lock %s: %w", cfg.LockFile(), err), f.Close())
-	}
-	return func() {
-		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // closing would leave it to a child that is just being made
-		_ = f.Close()
-	}, true, nil
 }
 
 // actor is who asks, for the ledger.

@@ -49,6 +49,7 @@ type Parts struct {
 // Engine works on runs. One process has it at a time (the caller holds the state directory's lock).
 type Engine struct {
 	Parts
+	only   string // the one run that this process works on; "": every run
 	dbos   dbos.Context
 	images dbos.Queue
 	lanes  dbos.Queue
@@ -63,6 +64,23 @@ type Engine struct {
 
 // Start resumes what an earlier process left, then takes queued runs until Stop.
 func Start(ctx context.Context, parts Parts, database string) (*Engine, error) {
+	return start(ctx, parts, database, "")
+}
+
+// StartOne works on a single run until Stop: it begins the run, or resumes it if an earlier process
+// left it. Other queued runs stay queued. Steps of another run that is at work would be resumed with
+// it, so the caller makes sure that there is none (see Unfinished).
+func StartOne(ctx context.Context, parts Parts, database, run string) (*Engine, error) {
+	return start(ctx, parts, database, run)
+}
+
+// Unfinished lists the runs at work, newest first. To a caller that holds the state directory's lock they
+// are runs that a process left when it ended.
+func Unfinished(ctx context.Context, l *ledger.Ledger) ([]ledger.Run, error) {
+	return l.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Working, ledger.Cancelling}})
+}
+
+func start(ctx context.Context, parts Parts, database, only string) (*Engine, error) {
 	d, err := dbos.NewContext(ctx, dbos.Config{
 		AppName: "hallmark", DatabaseURL: "sqlite:" + database,
 		ApplicationVersion: workflowSchema, ExecutorID: "local", Logger: quiet(parts.Log),
@@ -71,7 +89,7 @@ func Start(ctx context.Context, parts Parts, database string) (*Engine, error) {
 		return nil, fmt.Errorf("open the workflow store %s: %w", database, err)
 	}
 	e := &Engine{
-		Parts: parts, dbos: d, watched: map[string]map[*context.CancelCauseFunc]struct{}{},
+		Parts: parts, only: only, dbos: d, watched: map[string]map[*context.CancelCauseFunc]struct{}{},
 		products: newShelf(parts.Product, parts.Config.ProductsDir()),
 	}
 	dbos.RegisterWorkflow(d, e.run, dbos.WithWorkflowName("run"))
@@ -127,7 +145,7 @@ func (e *Engine) attend(ctx context.Context) {
 // takeQueued starts a workflow for every queued run, one run after another: a second run waits for
 // the first. The run's id is the workflow's id, so taking it twice starts it once.
 func (e *Engine) takeQueued(ctx context.Context) error {
-	working, err := e.Ledger.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Working, ledger.Cancelling}})
+	working, err := Unfinished(ctx, e.Ledger)
 	if err != nil {
 		return err
 	}
@@ -143,8 +161,8 @@ func (e *Engine) takeQueued(ctx context.Context) error {
 	if len(working) > 0 {
 		return nil
 	}
-	r, err := e.Ledger.ClaimQueued(ctx)
-	if errors.Is(err, ledger.ErrNotFound) {
+	r, err := e.claim(ctx)
+	if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrMoved) {
 		return nil
 	}
 	if err != nil {
@@ -153,6 +171,14 @@ func (e *Engine) takeQueued(ctx context.Context) error {
 	e.Log.Info("run starts", "run", r.ID, "kind", r.Kind, "branch", r.Branch, "commit", r.Commit)
 	_, err = dbos.RunWorkflow(e.dbos, e.run, r.ID, dbos.WithWorkflowID(r.ID))
 	return err
+}
+
+// claim takes the next queued run that this process may work on; ErrNotFound or ErrMoved if there is none.
+func (e *Engine) claim(ctx context.Context) (ledger.Run, error) {
+	if e.only != "" {
+		return e.Ledger.Claim(ctx, e.only)
+	}
+	return e.Ledger.ClaimQueued(ctx)
 }
 
 // mourn concludes a run whose workflow ended without doing so (it panicked, or its conclusion could

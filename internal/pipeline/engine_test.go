@@ -54,6 +54,33 @@ func TestRunsTakeTurns(t *testing.T) {
 	d.nothingLeft()
 }
 
+// A process that was asked for one run leaves the other queued ones alone, also in the moment after its
+// own run has ended.
+func TestOneRunOnly(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	d := g.one("none of these")
+	first := d.start(pipeline.Request{})
+	second := d.start(pipeline.Request{})
+	d.stop()
+	d = g.one(second.ID)
+	if second = d.await(second.ID); second.Verdict != verdict.Passed {
+		t.Fatalf("run is %s\n%s", second.Verdict, d.tree())
+	}
+	if err := d.engine.TakeQueued(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if waits, err := d.parts.Ledger.Run(t.Context(), first.ID); err != nil || waits.State != ledger.Queued {
+		t.Errorf("the first is %s, %v", waits.State, err)
+	}
+	d.stop()
+	d = g.daemon()
+	if first = d.await(first.ID); first.Verdict != verdict.Passed {
+		t.Errorf("run is %s\n%s", first.Verdict, d.tree())
+	}
+	d.nothingLeft()
+}
+
 // A person cancels while no daemon is there: the next one cleans up what the last one left.
 func TestCancelledWhileNobodyWorks(t *testing.T) {
 	t.Parallel()

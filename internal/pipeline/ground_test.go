@@ -228,6 +228,19 @@ type daemon struct {
 // daemon starts one on the ground's state.
 func (g *ground) daemon() *daemon {
 	g.t.Helper()
+	return g.process(pipeline.Start)
+}
+
+// one starts a process that works on a single run.
+func (g *ground) one(run string) *daemon {
+	g.t.Helper()
+	return g.process(func(ctx context.Context, parts pipeline.Parts, database string) (*pipeline.Engine, error) {
+		return pipeline.StartOne(ctx, parts, database, run)
+	})
+}
+
+func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*pipeline.Engine, error)) *daemon {
+	g.t.Helper()
 	d := &daemon{ground: g, killed: make(chan struct{})}
 	var err error
 	check := func(err error) {
@@ -270,7 +283,7 @@ func (g *ground) daemon() *daemon {
 			return g.base, nil
 		},
 	}
-	d.engine, err = pipeline.Start(context.WithoutCancel(g.t.Context()), d.parts, g.cfg.WorkflowFile())
+	d.engine, err = start(context.WithoutCancel(g.t.Context()), d.parts, g.cfg.WorkflowFile())
 	check(err)
 	g.t.Cleanup(d.stop)
 	return d
