@@ -176,7 +176,7 @@ func (l *Ledger) move(ctx context.Context, tx *sql.Tx, from Channel, m Move) (Ch
 		return Channel{}, errors.Join(ErrMoved, err)
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		to.Name, from.Set, to.Set, to.Version, m.Kind, m.Actor, m.Reason, m.Run, stamp(m.At))
+		to.Name, from.Set, to.Set, to.Version, m.Kind, m.Actor, bounded(m.Reason, mostMessage), m.Run, stamp(m.At))
 	return to, err
 }
 
@@ -272,6 +272,7 @@ func (l *Ledger) RevokeSet(ctx context.Context, id, actor, reason string) ([]Mov
 		if reason == "" {
 			reason = "revoked by " + actor
 		}
+		reason = bounded(reason, mostMessage)
 		if _, err := tx.ExecContext(ctx, `UPDATE image_sets SET revoked = $1 WHERE id = $2`, reason, id); err != nil {
 			return err
 		}

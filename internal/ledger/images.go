@@ -161,17 +161,19 @@ func (l *Ledger) Sets(ctx context.Context, branch string, limit int) ([]ImageSet
 // RecordEvidence adds evidence for an image set. Evidence is never replaced: of the same set and
 // run the first stays, so a repeated step is harmless. A zero Created becomes now.
 func (l *Ledger) RecordEvidence(ctx context.Context, e Evidence) error {
+	return l.write(ctx, "record evidence for set "+e.Set, func(tx *sql.Tx) error { return l.addEvidence(ctx, tx, e) })
+}
+
+func (l *Ledger) addEvidence(ctx context.Context, tx *sql.Tx, e Evidence) error {
 	if e.Created.IsZero() {
 		e.Created = l.clock()
 	}
-	return l.write(ctx, "record evidence for set "+e.Set, func(tx *sql.Tx) error {
-		if _, err := setIn(ctx, tx, e.Set); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO evidence (set_id, run, statement, created) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (set_id, run) DO NOTHING`, e.Set, e.Run, e.Statement, stamp(e.Created))
+	if _, err := setIn(ctx, tx, e.Set); err != nil {
 		return err
-	})
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO evidence (set_id, run, statement, created) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (set_id, run) DO NOTHING`, e.Set, e.Run, e.Statement, stamp(e.Created))
+	return err
 }
 
 // Evidence gives all evidence for an image set, oldest first; none is no error.

@@ -62,13 +62,35 @@ func TestAFailureIsNotForgotten(t *testing.T) {
 		{result(Passed, ""), Result{Outcome: Flaky, Message: "failed before: no", Lines: "of no"}},
 		{result(Passed, ""), Result{Outcome: Flaky, Message: "failed before: no", Lines: "of no"}},
 		{result(Failed, "again"), result(Failed, "again")},
-		{result(Inconclusive, "lost"), result(Inconclusive, "lost")}, // an audit takes a failure back
-		{result(Passed, "ok"), result(Passed, "ok")},
+		{result(Inconclusive, "lost"), result(Failed, "again")},
+		{result(Failing, "and again"), result(Failed, "again")},
+		{result(Skipped, "not today"), result(Failed, "again")},
 	} {
 		must(t, l.RecordResults(ctx, step.now))
 		got := get[[]Result](t)(l.Results(ctx, "r"))
 		if len(got) != 1 || got[0].Outcome != step.want.Outcome || got[0].Message != step.want.Message || got[0].Lines != step.want.Lines {
 			t.Errorf("after %s: %+v, want %+v", step.now.Outcome, got, step.want)
+		}
+	}
+}
+
+// A failure that its audit takes back is forgotten; one whose audit never ended is not.
+func TestAFailureThatWasNotJudged(t *testing.T) {
+	for _, c := range []struct {
+		then, want Outcome
+		message    string
+	}{
+		{Inconclusive, Inconclusive, "then"},
+		{Failed, Failed, "then"},
+		{Passed, Flaky, "failed before: no"},
+	} {
+		l := fresh(t)
+		must(t, l.CreateRun(t.Context(), Run{ID: "r"}))
+		key := ResultKey{Run: "r", Test: "nginx runs"}
+		must(t, l.RecordResults(t.Context(), Result{ResultKey: key, Outcome: Failing, Message: "no"}))
+		must(t, l.RecordResults(t.Context(), Result{ResultKey: key, Outcome: c.then, Message: "then"}))
+		if got := get[[]Result](t)(l.Results(t.Context(), "r")); len(got) != 1 || got[0].Outcome != c.want || got[0].Message != c.message {
+			t.Errorf("failing, then %s: %+v, want %s", c.then, got, c.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -22,7 +23,7 @@ func (l *Ledger) RecordStage(ctx context.Context, s Stage) error {
 			ON CONFLICT (run, path) DO UPDATE SET state = excluded.state, verdict = excluded.verdict,
 				detail = excluded.detail, finished = excluded.finished,
 				started = CASE WHEN excluded.started = '' THEN stages.started ELSE excluded.started END`,
-			s.Run, s.Path, s.State, word{s.Verdict}, s.Detail, stamp(s.Started), stamp(s.Finished))
+			s.Run, s.Path, s.State, word{s.Verdict}, bounded(s.Detail, mostDetail), stamp(s.Started), stamp(s.Finished))
 		return err
 	})
 }
@@ -48,27 +49,15 @@ func readResult(row scanner) (r Result, err error) {
 	return r, err
 }
 
-// RecordResults writes results in one transaction; a result with a key that is known replaces the
-// old one, so a repeated step records nothing twice. But a failure is never forgotten: where one stands
-// and the test passes when it is repeated, it was flaky. A zero Recorded becomes now.
+// RecordResults writes results in one transaction. A key that is known keeps one result: superseded says
+// which. A zero Recorded becomes now. Texts are bounded.
 func (l *Ledger) RecordResults(ctx context.Context, results ...Result) error {
 	return l.write(ctx, "record results", func(tx *sql.Tx) error {
 		for _, r := range results {
 			if r.Recorded.IsZero() {
 				r.Recorded = l.clock()
 			}
-			_, err := tx.ExecContext(ctx, `INSERT INTO results (`+resultColumns+`)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-				ON CONFLICT (`+resultKeyColumns+`) DO UPDATE SET
-					outcome = CASE WHEN `+passedAfterFailing+` THEN 'flaky' ELSE excluded.outcome END,
-					message = CASE WHEN NOT (`+passedAfterFailing+`) THEN excluded.message
-						WHEN results.outcome = 'failed' THEN 'failed before: ' || results.message ELSE results.message END,
-					lines = CASE WHEN `+passedAfterFailing+` THEN results.lines ELSE excluded.lines END,
-					cause = excluded.cause, ticket = excluded.ticket,
-					duration_ns = excluded.duration_ns, recorded = excluded.recorded`,
-				r.Run, r.Scenario, r.Origin, r.Phase, r.Tier, r.Suite, r.Test, r.Server, r.Attempt,
-				string(r.Outcome), string(r.Cause), r.Message, r.Lines, r.Ticket, int64(r.Duration), stamp(r.Recorded))
-			if err != nil {
+			if err := putResult(ctx, tx, r); err != nil {
 				return fmt.Errorf("%s/%s on %s: %w", r.Suite, r.Test, r.Server, err)
 			}
 		}
@@ -76,7 +65,26 @@ func (l *Ledger) RecordResults(ctx context.Context, results ...Result) error {
 	})
 }
 
-const passedAfterFailing = `results.outcome IN ('failed', 'flaky') AND excluded.outcome = 'passed'`
+func putResult(ctx context.Context, tx *sql.Tx, r Result) error {
+	old, err := one(ctx, tx, readResult, `SELECT `+resultColumns+` FROM results WHERE run = $1 AND scenario = $2 AND origin = $3
+		AND phase = $4 AND tier = $5 AND suite = $6 AND test = $7 AND server = $8 AND attempt = $9`+rowLock,
+		r.Run, r.Scenario, r.Origin, r.Phase, r.Tier, r.Suite, r.Test, r.Server, r.Attempt)
+	switch {
+	case err == nil:
+		r = superseded(old, r)
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	r.Message, r.Lines = bounded(r.Message, mostMessage), bounded(r.Lines, mostLines)
+	_, err = tx.ExecContext(ctx, `INSERT INTO results (`+resultColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+		ON CONFLICT (`+resultKeyColumns+`) DO UPDATE SET outcome = excluded.outcome, cause = excluded.cause,
+			message = excluded.message, lines = excluded.lines, ticket = excluded.ticket,
+			duration_ns = excluded.duration_ns, recorded = excluded.recorded`,
+		r.Run, r.Scenario, r.Origin, r.Phase, r.Tier, r.Suite, r.Test, r.Server, r.Attempt,
+		string(r.Outcome), string(r.Cause), r.Message, r.Lines, r.Ticket, int64(r.Duration), stamp(r.Recorded))
+	return err
+}
 
 // Results gives every result of a run, all attempts, ordered by key.
 func (l *Ledger) Results(ctx context.Context, run string) ([]Result, error) {

@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
 // RunID makes an id that sorts by time and says what it is: 20261123-2141-nightly-ab12cd.
@@ -22,6 +25,11 @@ func RunID(at time.Time, kind string, random io.Reader) (string, error) {
 
 const runColumns = `id, kind, branch, commit_id, trigger_name, actor, state, verdict, reason, base, set_id,
 	options_json, created, started, finished`
+
+// runAsTold selects runColumns. A run that promoted its set has passed, whatever was written of its end,
+// or could not be written: the move that is recorded decides.
+var runAsTold = strings.Replace(runColumns, " verdict,", ` CASE WHEN EXISTS (
+	SELECT 1 FROM moves WHERE moves.run = runs.id AND moves.kind = 'promote') THEN 'passed' ELSE verdict END,`, 1)
 
 func readRun(row scanner) (r Run, err error) {
 	err = row.Scan(&r.ID, &r.Kind, &r.Branch, &r.Commit, &r.Trigger, &r.Actor, &r.State, word{&r.Verdict}, &r.Reason,
@@ -55,12 +63,12 @@ func (l *Ledger) CreateRun(ctx context.Context, r Run) error {
 }
 
 func runValues(r Run) []any {
-	return []any{r.ID, r.Kind, r.Branch, r.Commit, r.Trigger, r.Actor, string(r.State), word{r.Verdict}, r.Reason,
+	return []any{r.ID, r.Kind, r.Branch, r.Commit, r.Trigger, r.Actor, string(r.State), word{r.Verdict}, bounded(r.Reason, mostMessage),
 		r.Base, r.Set, document{r.Options}, stamp(r.Created), stamp(r.Started), stamp(r.Finished)}
 }
 
 func runIn(ctx context.Context, q querier, id string) (Run, error) {
-	return one(ctx, q, readRun, `SELECT `+runColumns+` FROM runs WHERE id = $1`+rowLock, id)
+	return one(ctx, q, readRun, `SELECT `+runAsTold+` FROM runs WHERE id = $1`+rowLock, id)
 }
 
 // Run gives one run, or ErrNotFound.
@@ -94,7 +102,7 @@ func (l *Ledger) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	}
 	limit := c.limit(f.Limit)
 	runs, err := many(ctx, l.db, readRun,
-		`SELECT `+runColumns+` FROM runs`+c.sql+` ORDER BY created DESC, id DESC`+limit, c.args...)
+		`SELECT `+runAsTold+` FROM runs`+c.sql+` ORDER BY created DESC, id DESC`+limit, c.args...)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
@@ -131,14 +139,41 @@ func updateRun(ctx context.Context, tx *sql.Tx, id string, change func(*Run), fr
 		return r, fmt.Errorf("it is %s: %w", r.State, ErrMoved)
 	}
 	change(&r)
+	if err := settle(ctx, tx, &r); err != nil {
+		return Run{}, err
+	}
 	_, err = tx.ExecContext(ctx, `UPDATE runs SET commit_id = $1, state = $2, verdict = $3, reason = $4, base = $5,
 		set_id = $6, options_json = $7, started = $8, finished = $9 WHERE id = $10`,
-		r.Commit, string(r.State), word{r.Verdict}, r.Reason, r.Base, r.Set, document{r.Options},
+		r.Commit, string(r.State), word{r.Verdict}, bounded(r.Reason, mostMessage), r.Base, r.Set, document{r.Options},
 		stamp(r.Started), stamp(r.Finished), id)
 	if err != nil {
 		return Run{}, err
 	}
 	return runIn(ctx, tx, id)
+}
+
+// settle corrects how a run ends. One that promoted its set is finished, also if it was cancelled or came
+// to grief after the move; its reason tells both. One that ran out of time was not cancelled by a person: it
+// is inconclusive.
+func settle(ctx context.Context, tx *sql.Tx, r *Run) error {
+	if r.State != Finished && r.State != Cancelled || r.State == Finished && r.Verdict == verdict.Passed {
+		return nil
+	}
+	m, err := one(ctx, tx, readMove, `SELECT `+moveColumns+` FROM moves WHERE run = $1 AND kind = $2 ORDER BY at LIMIT 1`, r.ID, Promote)
+	switch {
+	case errors.Is(err, ErrNotFound) && r.TimedOut():
+		r.State, r.Verdict, r.Reason = Finished, verdict.Inconclusive, "ended by "+ByTimeout+": it took longer than a run may"
+		return nil
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	r.State = Finished
+	if told := "promoted to " + m.Channel; !strings.HasPrefix(r.Reason, told) {
+		r.Reason = strings.TrimSuffix(told+"; afterwards: "+r.Reason, "; afterwards: ")
+	}
+	return nil
 }
 
 // ClaimQueued makes the oldest queued run a running one and gives it; ErrNotFound if none waits.
@@ -147,7 +182,7 @@ func (l *Ledger) ClaimQueued(ctx context.Context) (Run, error) {
 	var claimed Run
 	err := l.write(ctx, "claim a queued run", func(tx *sql.Tx) error {
 		waiting, err := one(ctx, tx, readRun,
-			`SELECT `+runColumns+` FROM runs WHERE state = $1 ORDER BY created, id LIMIT 1`+rowLock, string(Queued))
+			`SELECT `+runAsTold+` FROM runs WHERE state = $1 ORDER BY created, id LIMIT 1`+rowLock, string(Queued))
 		if err != nil {
 			return err
 		}
@@ -179,6 +214,6 @@ func (l *Ledger) RequestCancel(ctx context.Context, id, actor string) (Run, erro
 		default:
 			return
 		}
-		r.Reason = "cancelled by " + actor
+		r.Reason = cancelledBy(actor)
 	}, Queued, Working, Cancelling, Cancelled)
 }

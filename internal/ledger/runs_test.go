@@ -147,7 +147,7 @@ func TestRunsFilter(t *testing.T) {
 
 func TestBranchStatus(t *testing.T) {
 	for name, c := range map[string]struct {
-		verdicts                    string // oldest first: p f i
+		verdicts                    string // oldest first: p f i, t timed out, o timed out before it was told so, c cancelled, n and h: no promotion, not the head
 		verdict                     verdict.Verdict
 		last, since, before, latest string
 	}{
@@ -157,13 +157,33 @@ func TestBranchStatus(t *testing.T) {
 		"inconclusive is ignored": {"fpipi", verdict.Passed, "3", "1", "0", "4"},
 		"red":                     {"ppfif", verdict.Failed, "4", "2", "1", "4"},
 		"nothing learnt":          {"ii", verdict.Inconclusive, "", "", "", "1"},
+		"out of time":             {"pt", verdict.Passed, "0", "0", "", "1"},
+		"out of time, long ago":   {"po", verdict.Passed, "0", "0", "", "1"},
+		"cancelled by a person":   {"pc", verdict.Passed, "0", "0", "", "0"},
+		"bisected by hand":        {"pnnh", verdict.Passed, "0", "0", "", "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := fresh(t)
 			for i, v := range c.verdicts {
 				r := Run{ID: string(rune('0' + i)), Branch: "main", State: Finished, Created: noon.Add(time.Duration(i) * time.Hour)}
 				r.Verdict = map[rune]verdict.Verdict{'p': verdict.Passed, 'f': verdict.Failed}[v]
+				switch v {
+				case 't':
+					r.State = Working
+				case 'o':
+					r.State, r.Reason = Cancelled, "cancelled by timeouts.run"
+				case 'c':
+					r.State, r.Reason = Cancelled, "cancelled by ada"
+				case 'n':
+					r.Verdict, r.Options.NoPromote = verdict.Failed, true
+				case 'h':
+					r.Verdict, r.Options.NotHead = verdict.Failed, true
+				}
 				must(t, l.CreateRun(t.Context(), r))
+				if v == 't' {
+					get[Run](t)(l.RequestCancel(t.Context(), r.ID, ByTimeout))
+					get[Run](t)(l.UpdateRun(t.Context(), r.ID, func(r *Run) { r.State = Cancelled }))
+				}
 			}
 			s := get[BranchStatus](t)(l.BranchStatus(t.Context(), "main", ""))
 			id := func(r *Run) string {

@@ -28,6 +28,7 @@ type Run struct {
 // RunOptions are what a person may ask of one run, beside its kind and branch.
 type RunOptions struct {
 	NoPromote bool   `json:"no_promote,omitempty"`
+	NotHead   bool   `json:"not_head,omitempty"` // its commit was not the branch's head when it was asked for
 	RetryOf   string `json:"retry_of,omitempty"`
 }
 
@@ -57,7 +58,7 @@ type Stage struct {
 // Outcome of one test (DESIGN.md section 1).
 type Outcome string
 
-// Outcomes. Inconclusive and NotRun block at the gate what its policy requires.
+// Outcomes. Inconclusive, NotRun and Failing block at the gate what its policy requires.
 const (
 	Passed       Outcome = "passed"
 	Failed       Outcome = "failed"
@@ -66,9 +67,10 @@ const (
 	Waived       Outcome = "waived"
 	Flaky        Outcome = "flaky"
 	NotRun       Outcome = "not run"
+	Failing      Outcome = "failing" // failed, and the audit that decides whose fault it is has not ended
 )
 
-// ResultKey identifies a result; recording the same key again replaces it.
+// ResultKey identifies a result; of what is recorded under the same key again, one is kept.
 type ResultKey struct {
 	Run      string `json:"run"`
 	Scenario string `json:"scenario"` // "verify", or "upgrade from release/1.0 by rolling"

@@ -221,7 +221,7 @@ func (e *Engine) endOverdue(ctx context.Context) error {
 	for _, r := range working {
 		if limit := e.Config.Timeouts.Run; !r.Started.IsZero() && e.Now().Sub(r.Started) > limit {
 			e.Log.Warn("run takes too long", "run", r.ID, "limit", limit)
-			if _, err := e.Ledger.RequestCancel(ctx, r.ID, "timeouts.run"); err != nil {
+			if _, err := e.Ledger.RequestCancel(ctx, r.ID, ledger.ByTimeout); err != nil {
 				return err
 			}
 		}

@@ -206,12 +206,12 @@ func TestResumedIntoASecondAttempt(t *testing.T) {
 	d.nothingLeft()
 }
 
-// failed reports whether any run has a failure on record.
-func (d *daemon) failed(ctx context.Context) bool {
+// failing reports whether any run has a failure on record that is not judged yet.
+func (d *daemon) failing(ctx context.Context) bool {
 	runs, _ := d.parts.Ledger.Runs(ctx, ledger.RunFilter{})
 	return slices.ContainsFunc(runs, func(r ledger.Run) bool {
 		results, _ := d.parts.Ledger.Results(ctx, r.ID)
-		return slices.ContainsFunc(results, func(r ledger.Result) bool { return r.Outcome == ledger.Failed })
+		return slices.ContainsFunc(results, func(r ledger.Result) bool { return r.Outcome == ledger.Failing })
 	})
 }
 
@@ -224,7 +224,7 @@ func TestAFailureOutlivesItsProcess(t *testing.T) {
 	g.answers.Fail("web-1", "port:tcp:80:holds", "nothing listens")
 	d := g.daemon()
 	g.onCall(func(ctx context.Context, d *daemon, call cloud.Call) {
-		if call.Verb == cloud.VerbServers && d.failed(ctx) { // other servers are looked at all the time
+		if call.Verb == cloud.VerbServers && d.failing(ctx) { // other servers are looked at all the time
 			m.stay()
 		}
 	})

@@ -106,7 +106,11 @@ func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note fun
 	v := w.Verifier
 	v.Neighbour = w.in.Neighbour
 	v.Failing = func(ctx context.Context, failing []ledger.Result) {
-		if err := w.Ledger.RecordResults(ctx, w.keyed(phase, failing)...); err != nil {
+		noted := w.keyed(phase, failing)
+		for i := range noted {
+			noted[i].Outcome = ledger.Failing
+		}
+		if err := w.Ledger.RecordResults(ctx, noted...); err != nil {
 			w.Log.Warn("note failures before the audit", "run", w.in.Run, "stage", w.in.Name, "err", err)
 		}
 	}
