@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -594,6 +596,45 @@ func TestBadSpecs(t *testing.T) {
 	}
 	if _, err := g.site().Adopt(t.Context(), "nothing"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("adopt what is not there: %v", err)
+	}
+}
+
+// networks notes the last network that was asked for.
+type networks struct {
+	cloud.Provider
+	last cloud.NetworkSpec
+}
+
+func (n *networks) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (cloud.Network, error) {
+	n.last = spec
+	return n.Provider.CreateNetwork(ctx, spec)
+}
+
+// Whatever the product's check accepts as an allow-list becomes the network's, each destination once.
+func TestAllowListOfTheProduct(t *testing.T) {
+	g := newGround(t)
+	g.code.Product.Egress = []string{"192.0.2.7:443", "192.0.2.0/24:25", "192.0.2.7/32:443", "2001:db8::7:443", "[2001:db8::7]:443", "2001:db8::/32:80"}
+	for _, entry := range g.code.Product.Egress {
+		if _, _, err := product.ParseEgress(entry); err != nil {
+			t.Fatalf("the product's check refuses %q: %v", entry, err)
+		}
+	}
+	site, network := g.site(), &networks{}
+	network.Provider = site.Provider
+	site.Provider = network
+	e, err := site.Plan(t.Context(), g.spec(environment.Base))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Up()[0].Do(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, to := range network.last.Egress {
+		got = append(got, fmt.Sprintf("%s %d", to.Prefix, to.Port))
+	}
+	if want := []string{"192.0.2.7/32 443", "192.0.2.0/24 25", "2001:db8::7/128 443", "2001:db8::/32 80"}; !slices.Equal(got, want) {
+		t.Errorf("allowed is %q, want %q", got, want)
 	}
 }
 

@@ -4,9 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"net/netip"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,23 +71,18 @@ func (s Spec) check() error {
 	return err
 }
 
-// egress reads the product's allow-list, "address/prefix:port".
+// egress is the product's allow-list, read as the product's own check reads it. What is in it twice is
+// allowed once: providers refuse the same rule again.
 func egress(p *product.Product) ([]cloud.Egress, error) {
 	var list []cloud.Egress
 	for _, entry := range p.Egress {
-		at := strings.LastIndexByte(entry, ':')
-		if at < 0 {
-			return nil, fmt.Errorf("egress %q: no port", entry)
-		}
-		prefix, err := netip.ParsePrefix(strings.Trim(entry[:at], "[]"))
+		prefix, port, err := product.ParseEgress(entry)
 		if err != nil {
 			return nil, fmt.Errorf("egress %q: %w", entry, err)
 		}
-		port, err := strconv.ParseUint(entry[at+1:], 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("egress %q: %w", entry, err)
+		if e := (cloud.Egress{Prefix: prefix, Port: port}); !slices.Contains(list, e) {
+			list = append(list, e)
 		}
-		list = append(list, cloud.Egress{Prefix: prefix, Port: uint16(port)})
 	}
 	return list, nil
 }

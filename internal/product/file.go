@@ -287,7 +287,7 @@ func positive(at config.Place, key string, d time.Duration) {
 }
 
 // ParseEgress reads one entry of the allow-list: address/prefix:port, or address:port for a single
-// address; TCP.
+// address; an IPv6 address may stand in brackets; TCP. Everything that reads the allow-list reads it by this.
 func ParseEgress(text string) (netip.Prefix, uint16, error) {
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 {
@@ -298,11 +298,19 @@ func ParseEgress(text string) (netip.Prefix, uint16, error) {
 		return netip.Prefix{}, 0, fmt.Errorf("names no port from 1 to 65535")
 	}
 	host := text[:i]
-	if address, err := netip.ParseAddr(host); err == nil {
-		return netip.PrefixFrom(address, address.BitLen()), uint16(port), nil
+	if inside, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inside, "]") { // as URLs write IPv6
+		host = inside[:len(inside)-1]
 	}
 	prefix, err := netip.ParsePrefix(host)
+	if address, notOne := netip.ParseAddr(host); notOne == nil {
+		prefix, err = netip.PrefixFrom(address, address.BitLen()), nil
+		if address.Zone() != "" {
+			return netip.Prefix{}, 0, fmt.Errorf("has a zone, which means nothing on another machine")
+		}
+	}
 	switch {
+	case err == nil && prefix.Addr().Is4In6():
+		return netip.Prefix{}, 0, fmt.Errorf("writes an IPv4 address as IPv6, %s was probably meant", prefix.Addr().Unmap())
 	case err != nil:
 		return netip.Prefix{}, 0, fmt.Errorf("names no address or prefix")
 	case prefix != prefix.Masked():
