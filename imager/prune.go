@@ -24,12 +24,23 @@ type Keep struct {
 }
 
 // Superseded gives the images that may be deleted, oldest first. What stays: the set that a channel
-// holds; the sets that it held before, as far as a rollback reaches (see before); and what keep
-// names. A revoked set stays only while a channel holds it or keep names it.
+// holds; the sets that it can go back to (see back); and what keep names. A revoked set stays only while a channel holds it or keep names it.
 func Superseded(h Holdings, keep Keep) []ledger.Image {
 	sets := make(map[string]ledger.ImageSet, len(h.Sets))
 	for _, s := range h.Sets {
 		sets[s.ID] = s
+	}
+	there := make(map[string]bool, len(h.Images)) // image ID
+	for _, image := range h.Images {
+		there[image.ID] = image.Deleted.IsZero()
+	}
+	usable := func(id string) (bool, error) {
+		for _, image := range sets[id].Images {
+			if !there[image] {
+				return false, nil
+			}
+		}
+		return len(sets[id].Images) > 0 && sets[id].Revoked == "", nil
 	}
 	needed := make(map[string]bool) // set ID
 	for _, id := range keep.Sets {
@@ -37,7 +48,7 @@ func Superseded(h Holdings, keep Keep) []ledger.Image {
 	}
 	for _, c := range h.Channels {
 		needed[c.Set] = true
-		for _, id := range before(c, h.Moves) {
+		for _, id := range back(c, h, usable) {
 			needed[id] = needed[id] || sets[id].Revoked == ""
 		}
 	}
@@ -66,26 +77,22 @@ func Superseded(h Holdings, keep Keep) []ledger.Image {
 	return superseded
 }
 
-// before lists the sets to which a channel can be rolled back: what its last move left, and what
-// was there before its present set first came. They differ after a rollback.
-func before(c ledger.Channel, moves []ledger.Move) []string {
-	var first, last *ledger.Move
-	for i, m := range moves {
-		if m.Channel != c.Name {
-			continue
-		}
-		if m.To == c.Set && (first == nil || m.Version < first.Version) {
-			first = &moves[i]
-		}
-		if last == nil || m.Version > last.Version {
-			last = &moves[i]
+// back lists the sets that a channel can go back to: the one that a rollback would go to, and the one
+// that its last rollback left, so that this can be undone.
+func back(c ledger.Channel, h Holdings, usable func(set string) (bool, error)) []string {
+	var moves []ledger.Move
+	for _, m := range h.Moves {
+		if m.Channel == c.Name {
+			moves = append(moves, m)
 		}
 	}
+	slices.SortFunc(moves, func(a, b ledger.Move) int { return cmp.Compare(b.Version, a.Version) })
 	var ids []string
-	for _, m := range []*ledger.Move{first, last} {
-		if m != nil && m.From != "" {
-			ids = append(ids, m.From)
-		}
+	if id, _ := ledger.GoesBackTo(moves, usable); id != "" { // usable gives no error
+		ids = append(ids, id)
+	}
+	if len(moves) > 0 && moves[0].Kind != ledger.Promote && moves[0].From != "" {
+		ids = append(ids, moves[0].From)
 	}
 	return ids
 }

@@ -9,6 +9,9 @@ import (
 	"slices"
 )
 
+// Production is the channel that users launch from.
+const Production = "production"
+
 // Kinds of moves.
 const (
 	Promote  = "promote"
@@ -54,8 +57,9 @@ func (l *Ledger) Channels(ctx context.Context) ([]Channel, error) {
 // A promotion by a run (Kind Promote, Run not empty) happens once: repeated, it gives the channel
 // as it is and moves nothing, even if others have moved it on since. So a promotion by hand leaves
 // Run empty. The set must be known (ErrNotFound), not revoked (ErrRevoked), have all its images
-// (ErrRetired), and for a promotion evidence (ErrUnproven). A run that was cancelled promotes nothing
-// (ErrCancelled). An empty To empties the channel.
+// (ErrRetired), and for a promotion evidence (ErrUnproven). A rollback goes to PreviousSet and nowhere else
+// (ErrMoved).
+// A run that was cancelled promotes nothing (ErrCancelled). An empty To empties the channel.
 func (l *Ledger) MoveChannel(ctx context.Context, m Move, expected int64) (Channel, error) {
 	var moved Channel
 	err := l.write(ctx, fmt.Sprintf("%s channel %s to %q", m.Kind, m.Channel, m.To), func(tx *sql.Tx) error {
@@ -123,15 +127,18 @@ func movable(ctx context.Context, tx *sql.Tx, m Move) error {
 	if gone, err := retiredIn(ctx, tx, set); err != nil || gone {
 		return errors.Join(err, fmt.Errorf("image set %s: %w", m.To, ErrRetired))
 	}
+	if m.Kind == Rollback {
+		previous, err := previousIn(ctx, tx, m.Channel)
+		if err == nil && previous.ID != m.To || errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("a rollback would go to %q, not to %s: %w", previous.ID, m.To, ErrMoved)
+		}
+		return err
+	}
 	if m.Kind != Promote {
 		return nil
 	}
-	var n int
-	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM evidence WHERE set_id = $1`, m.To).Scan(&n); err != nil {
+	if err := proven(ctx, tx, m); err != nil {
 		return err
-	}
-	if n == 0 {
-		return fmt.Errorf("image set %s: %w", m.To, ErrUnproven)
 	}
 	if m.Run == "" {
 		return nil
@@ -142,6 +149,18 @@ func movable(ctx context.Context, tx *sql.Tx, m Move) error {
 	}
 	if run.State == Cancelling || run.State == Cancelled {
 		return ErrCancelled
+	}
+	return nil
+}
+
+// proven says which evidence is missing for a promotion.
+func proven(ctx context.Context, q querier, m Move) error {
+	all, err := evidenceIn(ctx, q, m.To)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("image set %s: %w", m.To, ErrUnproven)
 	}
 	return nil
 }
@@ -175,15 +194,15 @@ func (l *Ledger) move(ctx context.Context, tx *sql.Tx, from Channel, m Move) (Ch
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
 		return Channel{}, errors.Join(ErrMoved, err)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		to.Name, from.Set, to.Set, to.Version, m.Kind, m.Actor, bounded(m.Reason, mostMessage), m.Run, stamp(m.At))
+	_, err = tx.ExecContext(ctx, `INSERT INTO moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		to.Name, from.Set, to.Set, to.Version, m.Kind, m.Actor, bounded(m.Reason, mostMessage), m.Run, stamp(m.At), truth(m.Forced))
 	return to, err
 }
 
-const moveColumns = `channel, from_set, to_set, version, kind, actor, reason, run, at`
+const moveColumns = `channel, from_set, to_set, version, kind, actor, reason, run, at, forced`
 
 func readMove(row scanner) (m Move, err error) {
-	err = row.Scan(&m.Channel, &m.From, &m.To, &m.Version, &m.Kind, &m.Actor, &m.Reason, &m.Run, (*stamp)(&m.At))
+	err = row.Scan(&m.Channel, &m.From, &m.To, &m.Version, &m.Kind, &m.Actor, &m.Reason, &m.Run, (*stamp)(&m.At), (*truth)(&m.Forced))
 	return m, err
 }
 
@@ -201,59 +220,6 @@ func movesIn(ctx context.Context, q querier, channel string, limit int) ([]Move,
 	c.add("channel =", channel)
 	most := c.limit(limit)
 	return many(ctx, q, readMove, `SELECT `+moveColumns+` FROM moves`+c.sql+` ORDER BY version DESC`+most, c.args...)
-}
-
-// PreviousSet gives the set to which a rollback of the channel would go: the one promoted before
-// the current one, not revoked since and with all its images. ErrNotFound if there is none.
-func (l *Ledger) PreviousSet(ctx context.Context, channel string) (ImageSet, error) {
-	set, err := previousIn(ctx, l.db, channel)
-	if err != nil {
-		return ImageSet{}, fmt.Errorf("set before the current one of channel %s: %w", channel, err)
-	}
-	return set, nil
-}
-
-func previousIn(ctx context.Context, q querier, channel string) (ImageSet, error) {
-	moves, err := movesIn(ctx, q, channel, 0)
-	if err != nil {
-		return ImageSet{}, err
-	}
-	held := history(moves)
-	if len(held) == 0 {
-		return ImageSet{}, ErrNotFound
-	}
-	current := held[len(held)-1]
-	for _, id := range slices.Backward(held) {
-		if id == current || id == "" {
-			continue
-		}
-		set, err := setIn(ctx, q, id)
-		if err != nil {
-			return ImageSet{}, err
-		}
-		gone, err := retiredIn(ctx, q, set)
-		if err != nil {
-			return ImageSet{}, err
-		}
-		if set.Revoked == "" && !gone {
-			return set, nil
-		}
-	}
-	return ImageSet{}, ErrNotFound
-}
-
-// history replays moves (newest first) into the sets a channel stands on: a promotion is laid on
-// top, a rollback takes off what lies above the set it goes back to. The last is the current set.
-func history(moves []Move) []string {
-	var held []string
-	for _, m := range slices.Backward(moves) {
-		if at := slices.Index(held, m.To); at >= 0 && m.Kind != Promote {
-			held = held[:at+1]
-			continue
-		}
-		held = append(held, m.To)
-	}
-	return held
 }
 
 // RevokeSet forbids an image set for good and says why. Every channel that points to it goes back

@@ -183,7 +183,8 @@ func TestSetNeverChanges(t *testing.T) {
 	}
 }
 
-// An image that was given up takes its set with it; one that a channel holds cannot be given up.
+// An image that was given up takes its set with it. One that a channel holds, or can go back to, cannot be
+// given up.
 func TestRetiredImages(t *testing.T) {
 	l := fresh(t)
 	ctx := t.Context()
@@ -192,17 +193,19 @@ func TestRetiredImages(t *testing.T) {
 		get[Channel](t)(l.MoveChannel(ctx, promote(id), int64(i)))
 	}
 	wantError(t, l.RetireImage(ctx, "run-c-web", noon), ErrHeld)
+	wantError(t, l.RetireImage(ctx, "run-b-web", noon), ErrHeld)
+	get[[]Move](t)(l.RevokeSet(ctx, "b", "ann", "CVE")) // now a rollback would go to a
+	wantError(t, l.RetireImage(ctx, "run-a-web", noon), ErrHeld)
 	must(t, l.RetireImage(ctx, "run-b-web", noon))
-	if set := get[ImageSet](t)(l.PreviousSet(ctx, "development")); set.ID != "a" {
-		t.Errorf("a rollback goes to %s", set.ID)
-	}
-	byHand := promote("b")
-	byHand.Run = ""
-	_, err := l.MoveChannel(ctx, byHand, 3)
-	wantError(t, err, ErrRetired)
+	get[[]Move](t)(l.RevokeSet(ctx, "a", "ann", "CVE"))
 	must(t, l.RetireImage(ctx, "run-a-web", noon))
-	_, err = l.PreviousSet(ctx, "development")
+	_, err := l.PreviousSet(ctx, "development")
 	wantError(t, err, ErrNotFound)
+
+	sets(t, l, "d")
+	must(t, l.RetireImage(ctx, "run-d-web", noon))
+	_, err = l.MoveChannel(ctx, promote("d"), 3)
+	wantError(t, err, ErrRetired)
 }
 
 func TestACancelledRunPromotesNothing(t *testing.T) {

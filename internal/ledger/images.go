@@ -75,22 +75,20 @@ func (l *Ledger) Images(ctx context.Context, f ImageFilter) ([]Image, error) {
 }
 
 // RetireImage gives an image up: from now on no channel can be moved to a set that needs it, so it may
-// be removed at its provider. ErrHeld says that a channel holds it. What is known of it stays; retiring
+// be removed at its provider. ErrHeld says that a channel holds it or can go back to it. What is known of it stays; retiring
 // it again keeps the first time.
 func (l *Ledger) RetireImage(ctx context.Context, id string, at time.Time) error {
 	return l.write(ctx, "retire image "+id, func(tx *sql.Tx) error {
 		if _, err := one(ctx, tx, readImage, `SELECT `+imageColumns+` FROM images WHERE id = $1`+rowLock, id); err != nil {
 			return err
 		}
-		held, err := many(ctx, tx, readSet, `SELECT `+setColumns+` FROM image_sets WHERE id IN (SELECT set_id FROM channels)`)
+		needed, err := neededIn(ctx, tx)
 		if err != nil {
 			return err
 		}
-		for _, set := range held {
-			for _, image := range set.Images {
-				if image == id {
-					return ErrHeld
-				}
+		for _, set := range needed {
+			if slices.Contains(slices.Collect(maps.Values(set.Images)), id) {
+				return ErrHeld
 			}
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE images SET deleted = $1 WHERE id = $2 AND deleted = ''`, stamp(at), id)
@@ -171,21 +169,25 @@ func (l *Ledger) addEvidence(ctx context.Context, tx *sql.Tx, e Evidence) error 
 	if _, err := setIn(ctx, tx, e.Set); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO evidence (set_id, run, statement, created) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (set_id, run) DO NOTHING`, e.Set, e.Run, e.Statement, stamp(e.Created))
+	_, err := tx.ExecContext(ctx, `INSERT INTO evidence (set_id, run, statement, created, upgraded_from)
+		VALUES ($1, $2, $3, $4, $5) ON CONFLICT (set_id, run) DO NOTHING`, e.Set, e.Run, e.Statement, stamp(e.Created), document{e.UpgradedFrom})
 	return err
 }
 
 // Evidence gives all evidence for an image set, oldest first; none is no error.
 func (l *Ledger) Evidence(ctx context.Context, set string) ([]Evidence, error) {
-	read := func(row scanner) (e Evidence, err error) {
-		err = row.Scan(&e.Set, &e.Run, &e.Statement, (*stamp)(&e.Created))
-		return e, err
-	}
-	all, err := many(ctx, l.db, read,
-		`SELECT set_id, run, statement, created FROM evidence WHERE set_id = $1 ORDER BY created, run`, set)
+	all, err := evidenceIn(ctx, l.db, set)
 	if err != nil {
 		return nil, fmt.Errorf("evidence for set %s: %w", set, err)
 	}
 	return all, nil
+}
+
+func evidenceIn(ctx context.Context, q querier, set string) ([]Evidence, error) {
+	read := func(row scanner) (e Evidence, err error) {
+		err = row.Scan(&e.Set, &e.Run, &e.Statement, (*stamp)(&e.Created), document{&e.UpgradedFrom})
+		return e, err
+	}
+	return many(ctx, q, read,
+		`SELECT set_id, run, statement, created, upgraded_from FROM evidence WHERE set_id = $1 ORDER BY created, run`, set)
 }

@@ -23,8 +23,8 @@ var (
 	ErrRevoked = errors.New("revoked")
 	// ErrRetired: images of the set were removed, so there is nothing to launch from it.
 	ErrRetired = errors.New("its images were removed")
-	// ErrHeld: a channel holds the image, so it may not be removed.
-	ErrHeld = errors.New("a channel holds it")
+	// ErrHeld: a channel holds the image or can go back to it, so it may not be removed.
+	ErrHeld = errors.New("a channel holds it, or can go back to it")
 	// ErrCancelled: the run was cancelled, so it promotes nothing any more.
 	ErrCancelled = errors.New("its run was cancelled")
 )

@@ -150,6 +150,7 @@ type Move struct {
 	Kind    string    `json:"kind"`    // promote, rollback, revoke
 	Actor   string    `json:"actor"`
 	Reason  string    `json:"reason"`
+	Forced  bool      `json:"forced,omitempty"` // to an older commit, as a person asked; Reason says why
 	Run     string    `json:"run,omitempty"`
 	At      time.Time `json:"at"`
 }
@@ -160,6 +161,8 @@ type Evidence struct {
 	Run       string    `json:"run"`
 	Statement []byte    `json:"statement"` // in-toto Statement v1, JSON
 	Created   time.Time `json:"created"`
+
+	UpgradedFrom []string `json:"upgraded_from,omitempty"` // sets whose images were upgraded to this set's code and passed
 }
 
 // Environment is what must be known to find an environment again after a crash. Body belongs to
