@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/atomicfile"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 )
 
@@ -59,16 +60,7 @@ func (j FileJournal) Save(_ context.Context, bench string, e Entry) error {
 	if err != nil {
 		return fmt.Errorf("journal of images: %w", err)
 	}
-	file, err := os.CreateTemp(j.dir, ".new-*")
-	if err != nil {
-		return fmt.Errorf("journal of images: %w", err)
-	}
-	defer os.Remove(file.Name()) // gone already if all went well
-	_, err = file.Write(body)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Rename(file.Name(), j.path(bench))
-	}
-	if err != nil {
+	if err := atomicfile.Write(j.path(bench), body, 0o600); err != nil {
 		return fmt.Errorf("journal of images: %w", err)
 	}
 	return j.drop()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hallmark-ci/hallmark/internal/atomicfile"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 	"github.com/hallmark-ci/hallmark/internal/report"
@@ -190,16 +192,27 @@ func (c *cli) runsReport() *cobra.Command {
 			if file == "" {
 				return c.showRun(cmd.Context(), parts, run)
 			}
-			f, err := os.Create(file)
-			if err != nil {
+			var page bytes.Buffer
+			c.out = &page
+			if err := c.showRun(cmd.Context(), parts, run); err != nil {
+				return err
+			}
+			if err := save(file, page.Bytes()); err != nil {
 				return usage("--file: %w", err)
 			}
-			c.out = f
-			return errors.Join(c.showRun(cmd.Context(), parts, run), f.Close())
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "write to this file instead of stdout")
 	return cmd
+}
+
+// save writes a file whole or not at all, but for what can only be written to, such as /dev/stdout.
+func save(file string, content []byte) error {
+	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+		return os.WriteFile(file, content, 0o644)
+	}
+	return atomicfile.Write(file, content, 0o644)
 }
 
 func (c *cli) runsCancel() *cobra.Command {

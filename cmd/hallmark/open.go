@@ -11,12 +11,14 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hallmark-ci/hallmark/imager"
+	"github.com/hallmark-ci/hallmark/internal/atomicfile"
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
 	"github.com/hallmark-ci/hallmark/internal/config"
@@ -49,14 +51,20 @@ func whoseState(err error) error {
 	return err
 }
 
-// owner is the configured name with a few random letters that the state directory keeps.
+// ownerName is a name of an installation as owner makes it.
+var ownerName = regexp.MustCompile(`^[a-z][a-z0-9-]*-[0-9a-f]{6}\n$`)
+
+// owner is the configured name with a few random letters that the state directory keeps. A damaged file is
+// never replaced: under a new name this installation would not know its own servers and images.
 func owner(cfg config.Config) (string, error) {
 	file := filepath.Join(cfg.StateDir, "owner")
 	text, err := os.ReadFile(file)
-	if err == nil {
+	switch {
+	case err == nil && ownerName.Match(text):
 		return strings.TrimSpace(string(text)), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	case err == nil:
+		return "", usage("%s holds %q, and not the name under which this installation owns servers and images (%s- and six hexadecimal digits): restore it from a backup, or write there what the tag %q of its images and servers says; if it never made any, remove the file", file, text, cfg.Owner, "owner")
+	case !errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("name of this installation: %w", err)
 	}
 	random := make([]byte, 3)
@@ -64,15 +72,14 @@ func owner(cfg config.Config) (string, error) {
 		return "", err
 	}
 	name := cfg.Owner + "-" + hex.EncodeToString(random)
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) { // another process was faster
+	err = atomicfile.Create(file, []byte(name+"\n"), 0o600)
+	if errors.Is(err, fs.ErrExist) { // another process was faster
 		return owner(cfg)
 	}
 	if err != nil {
 		return "", fmt.Errorf("name this installation: %w", err)
 	}
-	_, err = f.WriteString(name + "\n")
-	return name, errors.Join(err, f.Close())
+	return name, nil
 }
 
 // book opens configuration and ledger: all that commands need which only look, or move channels.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/atomicfile"
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -95,7 +96,7 @@ func (e *Environment) show(ctx context.Context, server string) error {
 	if over := len(console) - mostConsole; over > 0 {
 		console = append([]byte("…"), console[over:]...)
 	}
-	if err := os.WriteFile(filepath.Join(dir, consoleFile), console, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, consoleFile), console, 0o600); err != nil {
 		return err
 	}
 	camera := cloud.CapabilitiesOf(e.site.Provider).Screenshotter
@@ -111,7 +112,7 @@ func (e *Environment) show(ctx context.Context, server string) error {
 	case len(picture) > mostPicture:
 		return fmt.Errorf("its picture has %d bytes, more than are kept", len(picture))
 	}
-	return os.WriteFile(filepath.Join(dir, screenshotFile), picture, 0o600)
+	return atomicfile.Write(filepath.Join(dir, screenshotFile), picture, 0o600)
 }
 
 // withoutSecrets blanks the environment's secrets: a product may say on the console what it should not.

@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"golang.org/x/crypto/nacl/secretbox"
+
+	"github.com/hallmark-ci/hallmark/internal/atomicfile"
 )
 
 const (
@@ -43,20 +45,12 @@ func (k keyFile) load(mayMake bool) (key [keyBytes]byte, err error) {
 	return key, err
 }
 
-// create writes a new key; the rename makes it appear whole or not at all.
+// create writes a new key.
 func (k keyFile) create() (key [keyBytes]byte, err error) {
 	if _, err := rand.Read(key[:]); err != nil {
 		return key, err
 	}
-	f, err := os.OpenFile(k.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return key, err
-	}
-	_, err = f.Write(key[:])
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return key, err
-	}
-	return key, os.Rename(k.path+".new", k.path)
+	return key, atomicfile.Write(k.path, key[:], 0o600)
 }
 
 // seal encrypts for one subject: what was sealed for another cannot be opened in its place.
