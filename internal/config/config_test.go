@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -327,27 +328,108 @@ func TestSchedule(t *testing.T) {
 		last    time.Time
 		now     string
 		want    string // "" : nothing due
+		missed  string // the newest, and how many
 	}{
-		"new schedule":           {CatchUp(1 << 62), time.Time{}, "2026-11-23T12:00:00Z", ""},
-		"on time":                {0, last, "2026-11-21T02:30:00Z", "2026-11-21T02:30:00Z"},
-		"within grace":           {0, last, "2026-11-21T02:31:00Z", "2026-11-21T02:30:00Z"},
-		"missed, no catch-up":    {0, last, "2026-11-21T02:32:00Z", ""},
-		"missed, catches up":     {CatchUp(6 * time.Hour), last, "2026-11-23T08:30:00Z", "2026-11-23T02:30:00Z"},
-		"missed by too much":     {CatchUp(6 * time.Hour), last, "2026-11-23T08:31:00Z", ""},
-		"only the last counts":   {mustCatchUp(t, "true"), last, "2026-11-23T02:00:00Z", "2026-11-22T02:30:00Z"},
-		"done already":           {mustCatchUp(t, "true"), at("2026-11-23T02:30:00Z"), "2026-11-23T12:00:00Z", ""},
-		"false means no":         {mustCatchUp(t, "false"), last, "2026-11-23T12:00:00Z", ""},
-		"clock was set back":     {mustCatchUp(t, "true"), at("2027-01-01T02:30:00Z"), "2026-11-23T12:00:00Z", ""},
-		"a duration in the file": {mustCatchUp(t, "1d"), last, "2026-11-23T12:00:00Z", "2026-11-23T02:30:00Z"},
+		"new schedule":           {CatchUp(1 << 62), time.Time{}, "2026-11-23T12:00:00Z", "", ""},
+		"on time":                {0, last, "2026-11-21T02:30:00Z", "2026-11-21T02:30:00Z", ""},
+		"within grace":           {0, last, "2026-11-21T02:31:00Z", "2026-11-21T02:30:00Z", ""},
+		"missed, no catch-up":    {0, last, "2026-11-21T02:32:00Z", "", "2026-11-21T02:30:00Z 1"},
+		"missed, catches up":     {CatchUp(6 * time.Hour), last, "2026-11-23T08:30:00Z", "2026-11-23T02:30:00Z", "2026-11-22T02:30:00Z 2"},
+		"missed by too much":     {CatchUp(6 * time.Hour), last, "2026-11-23T08:31:00Z", "", "2026-11-23T02:30:00Z 3"},
+		"only the last counts":   {mustCatchUp(t, "true"), last, "2026-11-23T02:00:00Z", "2026-11-22T02:30:00Z", "2026-11-21T02:30:00Z 1"},
+		"done already":           {mustCatchUp(t, "true"), at("2026-11-23T02:30:00Z"), "2026-11-23T12:00:00Z", "", ""},
+		"false means no":         {mustCatchUp(t, "false"), last, "2026-11-23T12:00:00Z", "", "2026-11-23T02:30:00Z 3"},
+		"a duration in the file": {mustCatchUp(t, "1d"), last, "2026-11-23T12:00:00Z", "2026-11-23T02:30:00Z", "2026-11-22T02:30:00Z 2"},
+		// The clock was wrong once: what was noted then tells nothing.
+		"clock was set back":       {mustCatchUp(t, "true"), at("2027-01-01T02:30:00Z"), "2026-11-23T12:00:00Z", "", ""},
+		"and a tick comes":         {0, at("2031-01-01T02:30:00Z"), "2026-11-23T02:30:10Z", "2026-11-23T02:30:00Z", ""},
+		"set back by some minutes": {0, at("2026-11-23T02:30:00Z"), "2026-11-23T02:20:00Z", "", ""}, // this one was acted on
 	} {
 		s.CatchUp = c.catchUp
-		tick, due := s.Due(c.last, at(c.now), time.Minute)
-		got := ""
-		if due {
-			got = tick.UTC().Format(time.RFC3339)
+		look := s.Look(c.last, at(c.now), time.Minute)
+		due, missed := "", ""
+		if !look.Due.IsZero() {
+			due = look.Due.UTC().Format(time.RFC3339)
 		}
-		if got != c.want {
-			t.Errorf("%s: due is %q, want %q", name, got, c.want)
+		if look.Count > 0 {
+			missed = fmt.Sprintf("%s %d", look.Missed.UTC().Format(time.RFC3339), look.Count)
+		}
+		if due != c.want || missed != c.missed {
+			t.Errorf("%s: due is %q, missed %q, want %q and %q", name, due, missed, c.want, c.missed)
+		}
+	}
+}
+
+// Days on which clocks are moved neither leave a tick out nor double one.
+func TestScheduleWhenClocksAreMoved(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		zone, cron, from string
+		want             []string
+	}{
+		"Berlin, spring: a time that is left out comes when it is over": {"Europe/Berlin", "30 2 * * *", "2027-03-27T03:00:00+01:00",
+			[]string{"2027-03-28T03:00:00+02:00", "2027-03-29T02:30:00+02:00"}},
+		"Berlin, spring: several of them come once": {"Europe/Berlin", "0,20,40 2,3 * * *", "2027-03-27T03:40:00+01:00",
+			[]string{"2027-03-28T03:00:00+02:00", "2027-03-28T03:20:00+02:00", "2027-03-28T03:40:00+02:00", "2027-03-29T02:00:00+02:00"}},
+		"Berlin, autumn: a time that is shown twice counts once": {"Europe/Berlin", "30 2 * * *", "2026-10-24T03:00:00+02:00",
+			[]string{"2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"}},
+		"Berlin, autumn: and so do several": {"Europe/Berlin", "*/30 2 * * *", "2026-10-24T03:00:00+02:00",
+			[]string{"2026-10-25T02:00:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-26T02:00:00+01:00"}},
+		"Berlin, autumn: every half hour goes on": {"Europe/Berlin", "*/30 * * * *", "2026-10-25T01:59:00+02:00",
+			[]string{"2026-10-25T02:00:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-25T02:00:00+01:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:00:00+01:00"}},
+		"Berlin, spring: every half hour goes on": {"Europe/Berlin", "*/30 * * * *", "2027-03-28T01:29:00+01:00",
+			[]string{"2027-03-28T01:30:00+01:00", "2027-03-28T03:00:00+02:00", "2027-03-28T03:30:00+02:00"}},
+		"Santiago, spring: midnight is left out": {"America/Santiago", "0 0 * * *", "2026-09-05T12:00:00-04:00",
+			[]string{"2026-09-06T01:00:00-03:00", "2026-09-07T00:00:00-03:00"}},
+		"Santiago, spring: on that weekday, too": {"America/Santiago", "30 0 * * 0", "2026-09-05T12:00:00-04:00",
+			[]string{"2026-09-06T01:00:00-03:00", "2026-09-13T00:30:00-03:00"}},
+		"Santiago, autumn: the hour before midnight is shown twice": {"America/Santiago", "30 23 * * *", "2026-04-04T12:00:00-03:00",
+			[]string{"2026-04-04T23:30:00-03:00", "2026-04-05T23:30:00-04:00"}},
+		"Sydney, spring": {"Australia/Sydney", "15 2 * * *", "2026-10-03T12:00:00+10:00",
+			[]string{"2026-10-04T03:00:00+11:00", "2026-10-05T02:15:00+11:00"}},
+		"Sydney, autumn": {"Australia/Sydney", "15 2 * * *", "2026-04-04T12:00:00+11:00",
+			[]string{"2026-04-05T02:15:00+11:00", "2026-04-06T02:15:00+10:00"}},
+		"Lord Howe, spring: half an hour is left out": {"Australia/Lord_Howe", "15 2 * * *", "2026-10-03T12:00:00+10:30",
+			[]string{"2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"}},
+		"Lord Howe, autumn: half an hour is shown twice": {"Australia/Lord_Howe", "45 1 * * *", "2026-04-04T12:00:00+11:00",
+			[]string{"2026-04-05T01:45:00+11:00", "2026-04-06T01:45:00+10:30"}},
+		"Lord Howe, autumn: every half hour goes on": {"Australia/Lord_Howe", "*/30 * * * *", "2026-04-05T01:29:00+11:00",
+			[]string{"2026-04-05T01:30:00+11:00", "2026-04-05T01:30:00+10:30", "2026-04-05T02:00:00+10:30"}},
+		"Lord Howe, autumn: once an hour stays once": {"Australia/Lord_Howe", "45 * * * *", "2026-04-05T01:00:00+11:00",
+			[]string{"2026-04-05T01:45:00+11:00", "2026-04-05T02:45:00+10:30"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := Schedule{Cron: c.cron, Timezone: c.zone}
+			at, err := time.Parse(time.RFC3339, c.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range c.want {
+				if at = s.Next(at); at.Format(time.RFC3339) != want {
+					t.Fatalf("next is %s, want %s", at.Format(time.RFC3339), want)
+				}
+			}
+		})
+	}
+}
+
+// Next goes through all ticks, from whatever moment it is asked: a daemon looks every second.
+func TestScheduleNextIsTheNearest(t *testing.T) {
+	t.Parallel()
+	for _, zone := range []string{"Europe/Berlin", "America/Santiago", "Australia/Lord_Howe"} {
+		for _, table := range []string{"30 2 * * *", "*/30 * * * *", "45 1,23 * * *"} {
+			s := Schedule{Cron: table, Timezone: zone}
+			from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			next := s.Next(from)
+			for at := from; at.Before(from.AddDate(1, 0, 0)); at = at.Add(17 * time.Minute) {
+				for !next.After(at) {
+					next = s.Next(next)
+				}
+				if got := s.Next(at); !got.Equal(next) {
+					t.Fatalf("%s in %s: after %v comes %v, want %v", table, zone, at, got, next)
+				}
+			}
 		}
 	}
 }

@@ -36,31 +36,74 @@ var fiveFields = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month 
 // Next is the first tick after t, in the schedule's own time zone. The zero time says that there is
 // none (the schedule names a day that never comes).
 func (s Schedule) Next(t time.Time) time.Time {
-	zone, err := time.LoadLocation(s.Timezone)
+	table, err := s.table()
 	if err != nil {
 		return time.Time{} // Check refused it
 	}
-	ticks, err := fiveFields.Parse(s.Cron)
-	if err != nil {
-		return time.Time{}
-	}
-	return ticks.Next(t.In(zone))
+	return table.next(t)
 }
 
-// Due says which tick is to be acted on now, if any: the newest one after last that is not later
-// than the catch-up allows. The daemon that looks within grace of a tick has not missed it. A zero
-// last (the schedule is new) makes nothing due.
-func (s Schedule) Due(last, now time.Time, grace time.Duration) (tick time.Time, due bool) {
-	if last.IsZero() {
-		return time.Time{}, false
+// Look is what a schedule's time table says at one moment.
+type Look struct {
+	Due    time.Time // the tick to be acted on now; zero: none
+	Missed time.Time // the newest tick that is too late to be acted on; zero: none
+	Count  int       // of the ticks that are too late
+}
+
+// longest bounds how far a Look goes back to count what was missed.
+const longest = 400 * 24 * time.Hour
+
+// Look says which tick is to be acted on now: the newest one after last, unless the catch-up finds
+// it too late. The daemon that looks within grace of a tick is not late. A zero last (the schedule
+// is new) makes nothing due. One that is Ahead tells nothing, so only a tick within grace is due then.
+func (s Schedule) Look(last, now time.Time, grace time.Duration) (l Look) {
+	table, err := s.table()
+	if err != nil || last.IsZero() {
+		return Look{}
 	}
 	late := max(grace, time.Duration(s.CatchUp))
+	earliest := now.Add(-min(late, longest))
 	from := last
-	if earliest := now.Add(-late); late < math.MaxInt64 && earliest.After(from) {
-		from = earliest.Add(-time.Nanosecond)
+	if s.Ahead(last, now) {
+		from = now.Add(-grace - time.Nanosecond)
 	}
-	for next := s.Next(from); !next.IsZero() && !next.After(now); next = s.Next(next) {
-		tick, due = next, true
+	if bound := now.Add(-longest); from.Before(bound) {
+		from = bound
 	}
-	return tick, due
+	for tick := table.next(from); !tick.IsZero() && !tick.After(now); tick = table.next(tick) {
+		if !l.Due.IsZero() { // a newer one takes its place
+			l.Missed, l.Count = l.Due, l.Count+1
+		}
+		l.Due = tick
+	}
+	if !l.Due.IsZero() && l.Due.Before(earliest) {
+		l = Look{Missed: l.Due, Count: l.Count + 1}
+	}
+	return l
+}
+
+// Ahead reports whether last, the tick acted on last, lies so far in the future that a tick would be
+// left out: the clock was wrong when it was noted.
+func (s Schedule) Ahead(last, now time.Time) bool {
+	next := s.Next(now)
+	return !next.IsZero() && next.Before(last)
+}
+
+func (s Schedule) table() (timetable, error) {
+	zone, err := time.LoadLocation(s.Timezone)
+	if err != nil {
+		return timetable{}, err
+	}
+	ticks, err := fiveFields.Parse(s.Cron)
+	if err != nil {
+		return timetable{}, err
+	}
+	spec, ok := ticks.(*cron.SpecSchedule)
+	if !ok {
+		return timetable{}, errors.New("is no time table")
+	}
+	wall := *spec
+	wall.Location = time.UTC
+	const everyHour = 1<<24 - 1
+	return timetable{zone: zone, wall: &wall, hourly: wall.Hour&everyHour == everyHour}, nil
 }

@@ -2,9 +2,11 @@ package ledger
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -226,26 +228,67 @@ func TestExpired(t *testing.T) {
 func TestTicks(t *testing.T) {
 	l := fresh(t)
 	ctx := t.Context()
-	claim := get[bool](t)
-	if tick := get[Tick](t)(l.Tick(ctx, "nightly")); tick != (Tick{Schedule: "nightly"}) {
-		t.Errorf("tick is %+v", tick)
+	n := 0
+	fire := func(was Tick, at time.Time, done bool, branches ...string) (fired []string) {
+		t.Helper()
+		var firings []Firing
+		for _, branch := range branches {
+			n++
+			firings = append(firings, Firing{Branch: branch, Run: &Run{ID: fmt.Sprintf("run-%d", n), Kind: "nightly", Branch: branch}})
+		}
+		for _, r := range get[[]Run](t)(l.FireTick(ctx, was, at, firings, done)) {
+			if stored := get[Run](t)(l.Run(ctx, r.ID)); stored.State != Queued {
+				t.Errorf("run %s is %s", r.ID, stored.State)
+			}
+			fired = append(fired, r.Branch)
+		}
+		return fired
 	}
-	if !claim(l.ClaimTick(ctx, "nightly", noon)) || claim(l.ClaimTick(ctx, "nightly", noon)) {
-		t.Error("a tick was not claimed exactly once")
+	tick := func() Tick { return get[Tick](t)(l.Tick(ctx, "nightly")) }
+	if tick() != (Tick{Schedule: "nightly"}) {
+		t.Errorf("tick is %+v", tick())
 	}
-	if claim(l.ClaimTick(ctx, "nightly", noon.Add(-time.Hour))) {
-		t.Error("an older tick was claimed")
+	first := tick()
+	if got := fire(first, noon, true, "main"); len(got) != 1 || !tick().Last.Equal(noon) {
+		t.Errorf("fired %v, then %+v", got, tick())
+	}
+	if got := fire(first, noon, true, "main"); got != nil {
+		t.Errorf("another process fired %v again", got)
+	}
+	// Two branches, one of which cannot be resolved at first.
+	was, one := tick(), noon.Add(time.Minute)
+	if got := fire(was, one, false, "a"); len(got) != 1 || tick() != was {
+		t.Errorf("fired %v, then %+v", got, tick())
+	}
+	if got := fire(was, one, true, "a", "b"); !slices.Equal(got, []string{"b"}) || !tick().Last.Equal(one) {
+		t.Errorf("fired %v, then %+v", got, tick())
+	}
+	if got := get[map[string]string](t)(l.Fired(ctx, "nightly", one)); len(got) != 2 || got["a"] == "" {
+		t.Errorf("the tick did %v", got)
+	}
+	// The clock was wrong: the tick is noted as not yet acted on, and was.
+	if !get[bool](t)(l.PassTick(ctx, tick(), noon.Add(-time.Hour))) || fire(tick(), one, true, "a", "b") != nil {
+		t.Error("a tick was acted on twice")
 	}
 	must(t, l.PauseSchedule(ctx, "nightly", true))
-	if claim(l.ClaimTick(ctx, "nightly", noon.Add(time.Millisecond))) {
-		t.Error("a paused schedule fired")
+	if got := fire(tick(), noon.Add(time.Hour), true, "main"); got != nil {
+		t.Errorf("a paused schedule fired %v", got)
 	}
-	must(t, l.PauseSchedule(ctx, "nightly", false)) // now is noon + 1 s
-	if claim(l.ClaimTick(ctx, "nightly", noon.Add(time.Second))) {
-		t.Error("a tick of the pause was caught up")
+	if was := tick(); !get[bool](t)(l.PassTick(ctx, was, noon)) || get[bool](t)(l.PassTick(ctx, was, noon)) {
+		t.Error("a tick did not pass exactly once")
 	}
-	if !claim(l.ClaimTick(ctx, "nightly", noon.Add(time.Hour))) {
-		t.Error("a schedule that goes on did not fire")
+	must(t, l.PauseSchedule(ctx, "nightly", false))
+	if last := tick().Last; !last.After(noon) { // the tick that passed; the clock is beyond
+		t.Errorf("a schedule goes on from %v, and would catch up what was in the pause", last)
+	}
+	// What ticks did is kept for some of them only.
+	for i := range firedKept + 10 {
+		fire(tick(), noon.Add(time.Duration(i+2)*time.Hour), true, "main")
+	}
+	var kept int
+	must(t, l.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM fired`).Scan(&kept))
+	if kept != firedKept {
+		t.Errorf("%d ticks are kept, want %d", kept, firedKept)
 	}
 	if all := get[[]Tick](t)(l.Ticks(ctx)); len(all) != 1 || all[0].Paused {
 		t.Errorf("ticks are %+v", all)

@@ -40,26 +40,28 @@ func readRun(row scanner) (r Run, err error) {
 // CreateRun records a new run; its state defaults to Queued and its Created to now. Creating the
 // same run again changes nothing; an id that another run has is ErrExists.
 func (l *Ledger) CreateRun(ctx context.Context, r Run) error {
+	return l.write(ctx, "create run "+r.ID, func(tx *sql.Tx) error { return l.createRun(ctx, tx, r) })
+}
+
+func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, r Run) error {
 	if r.State == "" {
 		r.State = Queued
 	}
 	if r.Created.IsZero() {
 		r.Created = l.clock()
 	}
-	return l.write(ctx, "create run "+r.ID, func(tx *sql.Tx) error {
-		switch old, err := runIn(ctx, tx, r.ID); {
-		case errors.Is(err, ErrNotFound):
-		case err != nil:
-			return err
-		case old.Kind == r.Kind && old.Branch == r.Branch && old.Commit == r.Commit && old.Trigger == r.Trigger && old.Actor == r.Actor:
-			return nil
-		default:
-			return ErrExists
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO runs (`+runColumns+`)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`, runValues(r)...)
+	switch old, err := runIn(ctx, tx, r.ID); {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
 		return err
-	})
+	case old.Kind == r.Kind && old.Branch == r.Branch && old.Commit == r.Commit && old.Trigger == r.Trigger && old.Actor == r.Actor:
+		return nil
+	default:
+		return ErrExists
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO runs (`+runColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`, runValues(r)...)
+	return err
 }
 
 func runValues(r Run) []any {

@@ -56,6 +56,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	watched  map[string]map[*context.CancelCauseFunc]struct{} // steps in flight, by run
+	troubles map[string]trouble                               // of ticks, by schedule
 	products *shelf
 
 	stop context.CancelFunc
@@ -89,7 +90,7 @@ func start(ctx context.Context, parts Parts, database, only string) (*Engine, er
 		return nil, fmt.Errorf("open the workflow store %s: %w", database, err)
 	}
 	e := &Engine{
-		Parts: parts, only: only, dbos: d, watched: map[string]map[*context.CancelCauseFunc]struct{}{},
+		Parts: parts, only: only, dbos: d, watched: map[string]map[*context.CancelCauseFunc]struct{}{}, troubles: map[string]trouble{},
 		products: newShelf(parts.Product, parts.Config.ProductsDir()),
 	}
 	dbos.RegisterWorkflow(d, e.run, dbos.WithWorkflowName("run"))

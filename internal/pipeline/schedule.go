@@ -3,12 +3,10 @@ package pipeline
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
 )
@@ -67,79 +65,17 @@ func Enqueue(ctx context.Context, parts Parts, r Request) (ledger.Run, error) {
 	if err := r.resolve(ctx, parts); err != nil {
 		return ledger.Run{}, err
 	}
-	now := parts.Now()
-	id, err := ledger.RunID(now, r.Kind, rand.Reader)
+	run, err := r.run(parts.Now())
 	if err != nil {
 		return ledger.Run{}, err
 	}
-	run := ledger.Run{ID: id, Kind: r.Kind, Branch: r.Branch, Commit: r.Commit, Trigger: r.Trigger, Actor: r.Actor, State: ledger.Queued, Options: r.Options, Created: now}
 	return run, parts.Ledger.CreateRun(ctx, run)
 }
 
-// grace is how late the daemon may look at a tick without having missed it.
-const grace = time.Minute
-
-// Tick acts on every schedule that is due: one run, or for a release schedule without a branch one
-// for each live release branch. A tick is claimed first, so it fires once however many look.
-func (e *Engine) Tick(ctx context.Context) error {
-	var all error
-	for _, s := range e.Config.Schedules {
-		if err := e.tickOne(ctx, s); err != nil {
-			all = errors.Join(all, fmt.Errorf("schedule %s: %w", s.Name, err))
-		}
-	}
-	return all
-}
-
-func (e *Engine) tickOne(ctx context.Context, s config.Schedule) error {
-	now := e.Now()
-	memory, err := e.Ledger.Tick(ctx, s.Name)
-	if err != nil {
-		return err
-	}
-	if memory.Last.IsZero() { // a new schedule begins now
-		_, err := e.Ledger.ClaimTick(ctx, s.Name, now)
-		return err
-	}
-	tick, due := s.Due(memory.Last, now, grace)
-	if !due {
-		return nil
-	}
-	mine, err := e.Ledger.ClaimTick(ctx, s.Name, tick)
-	if err != nil || !mine {
-		return err
-	}
-	branches := []string{s.Branch}
-	if s.Kind == Release && s.Branch == "" {
-		if branches, err = e.Product.LiveReleases(ctx, e.Config.Product.Releases, e.Config.Product.Retired); err != nil {
-			return err
-		}
-	}
-	var failed error
-	for _, branch := range branches { // the tick is claimed, so one branch's trouble must not cost the others
-		failed = errors.Join(failed, e.fire(ctx, s, branch, tick))
-	}
-	return failed
-}
-
-func (e *Engine) fire(ctx context.Context, s config.Schedule, branch string, tick time.Time) error {
-	if s.Overlap == "skip" {
-		busy, err := e.Ledger.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Queued, ledger.Working, ledger.Cancelling}})
-		if err != nil {
-			return err
-		}
-		for _, r := range busy {
-			if r.Trigger == s.Name && (branch == "" || r.Branch == branch) {
-				e.Log.Info("tick skipped: its last run still works", "schedule", s.Name, "run", r.ID)
-				return nil
-			}
-		}
-	}
-	run, err := Enqueue(ctx, e.Parts, Request{Kind: s.Kind, Branch: branch, Trigger: s.Name, Actor: "schedule " + s.Name})
-	if err == nil {
-		e.Log.Info("schedule fires", "schedule", s.Name, "tick", tick, "run", run.ID)
-	}
-	return err
+// run is what a resolved request asks for.
+func (r *Request) run(now time.Time) (ledger.Run, error) {
+	id, err := ledger.RunID(now, r.Kind, rand.Reader)
+	return ledger.Run{ID: id, Kind: r.Kind, Branch: r.Branch, Commit: r.Commit, Trigger: r.Trigger, Actor: r.Actor, State: ledger.Queued, Options: r.Options, Created: now}, err
 }
 
 // Serve follows the schedules, reaps what outlived its lease, and has the provider tell what channels

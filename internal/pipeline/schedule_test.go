@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -198,4 +199,181 @@ func TestScheduleOfReleases(t *testing.T) {
 			t.Errorf("run id %s", r.ID)
 		}
 	}
+}
+
+// away hides the product's repository until the function that it gives is called.
+func (g *ground) away() (back func()) {
+	g.t.Helper()
+	move := func(from, to string) {
+		if err := os.Rename(from, to); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	at := g.cfg.Product.Repository
+	move(at, at+".away")
+	return func() { move(at+".away", at) }
+}
+
+// patient is a nightly schedule that catches up for six hours.
+func patient() config.Schedule {
+	s := nightly("")
+	s.CatchUp = config.CatchUp(6 * time.Hour)
+	return s
+}
+
+// later moves the clock on and ticks there.
+func (c *calendar) later(d time.Duration) error {
+	c.hand.Advance(d)
+	return c.engine.Tick(c.t.Context())
+}
+
+// A tick that cannot be acted on is not lost: it is tried again, less and less often, as long as the
+// catch-up allows, and then once.
+func TestTickWaitsForTheRepository(t *testing.T) {
+	t.Parallel()
+	c := newCalendar(t, patient())
+	back := c.away()
+	tried := 0
+	for err := c.later(30*time.Minute + time.Second); ; err = c.later(time.Second) { // 3:00:01
+		if err != nil {
+			tried++
+		}
+		if c.hand.Now().Hour() == 4 {
+			break
+		}
+	}
+	if tried < 30 || tried > 70 {
+		t.Errorf("tried %d times in an hour", tried)
+	}
+	back()
+	for range 120 {
+		if err := c.later(time.Second); err != nil {
+			t.Error(err)
+		}
+	}
+	c.expect("when the repository is back", "nightly main")
+	c.let()
+}
+
+// The tick is missed, and said to be, when the repository stays away for longer.
+func TestTickMissedAndToldWhy(t *testing.T) {
+	t.Parallel()
+	c := newCalendar(t, patient())
+	back := c.away()
+	if err := c.later(30*time.Minute + time.Second); err == nil {
+		t.Error("a tick without a repository gives no error")
+	}
+	if err := c.later(7 * time.Hour); err != nil {
+		t.Error(err)
+	}
+	back()
+	c.tick()
+	c.expect("after the catch-up")
+	if said := c.said(); strings.Count(said, "tick missed") != 1 || !strings.Contains(said, "why=\"run git") && !strings.Contains(said, "why=\"git ") {
+		t.Errorf("the log says\n%s", said)
+	}
+	c.at(3, 0)
+	c.expect("the next day", "nightly main")
+	c.let()
+}
+
+func (d *daemon) said() string {
+	d.t.Helper()
+	said, err := os.ReadFile(d.log.Name())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(said)
+}
+
+// A ledger that cannot be written for a moment costs no tick: claim and run are one transaction.
+func TestTickWaitsForTheLedger(t *testing.T) {
+	t.Parallel()
+	c := newCalendar(t, patient())
+	db, err := sql.Open("sqlite", "file:"+c.cfg.LedgerFile()+"?_pragma=busy_timeout(20000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, write := range []string{"INSERT ON runs", "UPDATE ON ticks"} {
+		if _, err := db.Exec(`CREATE TRIGGER full BEFORE ` + write + ` BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END`); err != nil {
+			t.Fatal(err)
+		}
+		before := len(c.runs())
+		c.hand.Advance(24*time.Hour - 60*time.Minute)
+		for range 100 {
+			c.hand.Advance(time.Minute)
+			_ = c.engine.Tick(t.Context()) // most say that the disk is full
+		}
+		if now := len(c.runs()); now != before {
+			t.Errorf("%s: %d runs while the ledger is full, before %d", write, now, before)
+		}
+		if _, err := db.Exec(`DROP TRIGGER full`); err != nil {
+			t.Fatal(err)
+		}
+		c.hand.Advance(time.Minute)
+		c.tick()
+		c.tick()
+		if now := len(c.runs()); now != before+1 {
+			t.Errorf("%s: %d runs when it is written again, before %d", write, now, before)
+		}
+		c.let()
+	}
+}
+
+// One release branch that cannot be resolved costs the others nothing, and no branch is run twice.
+func TestTickOfReleasesIsWhole(t *testing.T) {
+	t.Parallel()
+	s := config.Schedule{Name: "releases", Kind: pipeline.Release, Cron: "0 4 * * *", CatchUp: config.CatchUp(6 * time.Hour)}
+	c := newCalendar(t, s)
+	c.git("-C", "product", "branch", "release/1.1", "main")
+	head := c.git("-C", "product", "rev-parse", "release/1.1")
+	ref := filepath.Join(c.cfg.Product.Repository, ".git", "refs", "heads", "release", "1.1")
+	point := func(commit string) {
+		if err := os.WriteFile(ref, []byte(commit+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	point(strings.Repeat("0", 39) + "1") // an object that is not there yet: a mirror is being fetched
+	if err := c.later(90*time.Minute + time.Second); err == nil {
+		t.Error("a branch without its commit gives no error")
+	}
+	for range 10 {
+		_ = c.later(time.Minute)
+	}
+	c.expect("while one branch is broken", "release release/1.0")
+	point(head)
+	for range 10 {
+		if err := c.later(time.Minute); err != nil {
+			t.Error(err)
+		}
+	}
+	c.expect("when it is whole", "release release/1.0", "release release/1.1")
+	c.let()
+}
+
+// A clock that was wrong once silences no schedule, and doubles no run.
+func TestClockThatWasWrong(t *testing.T) {
+	t.Parallel()
+	c := newCalendar(t, patient())
+	c.at(3, 0)
+	c.expect("at its time", "nightly main")
+	c.let()
+	memory, err := c.parts.Ledger.Tick(t.Context(), "night")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.parts.Ledger.PassTick(t.Context(), memory, c.hand.Now().AddDate(5, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.later(30 * time.Second); err != nil { // the tick is within grace, and was acted on
+		t.Error(err)
+	}
+	c.expect("when the clock is right again", "nightly main")
+	if said := c.said(); strings.Count(said, "the clock was wrong") != 1 {
+		t.Errorf("the log says\n%s", said)
+	}
+	c.at(3, 0)
+	c.expect("the next day", "nightly main", "nightly main")
+	c.let()
 }
