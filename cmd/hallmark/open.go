@@ -88,7 +88,7 @@ func (c *cli) book(cmd *cobra.Command) (config.Config, *ledger.Ledger, error) {
 	if err != nil {
 		return cfg, nil, err
 	}
-	l, err := ledger.Open(cmd.Context(), cfg.LedgerFile())
+	l, err := ledger.Open(cmd.Context(), cfg.LedgerFile(), ledger.WithNotices(func(text string) { fmt.Fprintln(c.errOut, "hallmark: "+text) }))
 	return cfg, l, whoseState(err)
 }
 

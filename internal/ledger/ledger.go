@@ -35,6 +35,7 @@ type Ledger struct {
 	db    *sql.DB
 	keys  keyFile
 	clock func() time.Time
+	say   func(text string)
 }
 
 // Option changes how a ledger is opened.
@@ -45,17 +46,24 @@ func WithClock(now func() time.Time) Option {
 	return func(l *Ledger) { l.clock = now }
 }
 
+// WithNotices sets who is told, in a sentence for people, what Open did beside opening: that the schema
+// was changed, and where the backup is.
+func WithNotices(say func(text string)) Option {
+	return func(l *Ledger) { l.say = say }
+}
+
 // Open opens the ledger in the file at path, which is created if missing, and brings its schema up
 // to date. The key for sealed columns is the file secrets.key beside it, made on first use.
 func Open(ctx context.Context, path string, options ...Option) (*Ledger, error) {
 	l := &Ledger{
 		keys:  keyFile{path: filepath.Join(filepath.Dir(path), "secrets.key")},
 		clock: time.Now,
+		say:   func(string) {},
 	}
 	for _, o := range options {
 		o(l)
 	}
-	db, err := openDatabase(ctx, path)
+	db, err := l.openDatabase(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", path, err)
 	}

@@ -27,7 +27,7 @@ const rowLock = ""
 
 // openDatabase opens the file and brings it to the newest schema. Several processes may do so at
 // once: a lock file makes them take turns, since goose has no lock of its own for SQLite.
-func openDatabase(ctx context.Context, path string) (_ *sql.DB, err error) {
+func (l *Ledger) openDatabase(ctx context.Context, path string) (_ *sql.DB, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func openDatabase(ctx context.Context, path string) (_ *sql.DB, err error) {
 	}()
 	db.SetMaxOpenConns(4)
 	db.SetMaxIdleConns(4) // to open one again costs more than most queries: it reads the whole schema
-	if err := migrate(ctx, db); err != nil {
+	if err := l.migrate(ctx, db, path); err != nil {
 		return nil, err
 	}
 	return db, nil
@@ -72,7 +72,8 @@ func dataSource(path string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
 }
 
-func migrate(ctx context.Context, db *sql.DB) error {
+// migrate brings the schema up to date. A ledger that holds something is backed up first.
+func (l *Ledger) migrate(ctx context.Context, db *sql.DB, path string) error {
 	files, err := fs.Sub(migrations, "migrations/sqlite")
 	if err != nil {
 		return err
@@ -86,7 +87,14 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if current > target {
-		return fmt.Errorf("schema %d was written by a newer Hallmark; this one knows schema %d: use the newer one", current, target)
+		return newer(path, current, target)
+	}
+	if 0 < current && current < target {
+		file, err := backUp(ctx, db, path, current, l.clock())
+		if err != nil {
+			return fmt.Errorf("back the ledger up before its schema %d is changed to %d: %w; make room or rights for the copy, or install the older Hallmark", current, target, err)
+		}
+		l.say(fmt.Sprintf("the ledger's schema changes from %d to %d; as it was, it is kept in %s", current, target, file))
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate schema: %w", err)
