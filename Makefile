@@ -4,7 +4,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 # Packages with tests that -short or -race leave out, most of them on real servers; the longest first.
 LONG := ./cmd/hallmark ./imager ./internal/pipeline ./internal/environment ./internal/cloud/incus ./internal/base \
-	./internal/cloud/ec2 ./internal/cloud/ec2/... ./internal/remote
+	./internal/soak ./internal/cloud/ec2 ./internal/cloud/ec2/... ./internal/remote
 
 # The command line's scripts go through whole nights. SQLite, which is C made into Go, makes them some
 # fifty times slower under the race detector; the pipeline's own tests are run with it. AWS' SDK takes
@@ -47,6 +47,18 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION): | go
 bench: base ## image builds and environments against the same work by hand, idle memory: as ratios; calls to EC2
 	go test -p 1 -run '^$$' -bench 'IdleDaemon|Image|Environment' -benchtime 1x -timeout 90m ./cmd/hallmark ./imager ./internal/environment
 	go test -run 'TestCalls|TestManyEnvironments' -v -timeout 30m ./internal/cloud/ec2 -environments 200
+
+# The seed makes the load. Finished runs of the present code are not done again.
+SOAK_SEED = 1
+SOAK_SMALL = 20
+SOAK_ACME = 3
+SOAK_PLANTS = 5
+SOAK_LOCKOUTS =
+
+.PHONY: soak
+soak: base ## nightly runs again and again on a loaded machine, and planted defects: hours; goes on where it stood
+	go build -o bin/soak ./internal/soak
+	bin/soak --seed $(SOAK_SEED) --small $(SOAK_SMALL) --acme $(SOAK_ACME) --plants $(SOAK_PLANTS) --lockouts '$(SOAK_LOCKOUTS)'
 
 .PHONY: build
 build: go ## bin/hallmark and bin/hallmark-probe
