@@ -228,6 +228,9 @@ func TestBadConfig(t *testing.T) {
 			"    - {channels: [c], regions: [us-lab-2]}\n" +
 			"    - {channels: [d], regions: [us-lab-2, us-lab-1], keys: {us-lab-1: alias/a}}\n" +
 			"    - {channels: [e], regions: [us-lab-1], keys: {us-lab-1: alias/b}}\n"},
+		{name: "production by night", text: least + "policy:\n  nightly: {channel: production}\n"},
+		{name: "a development branch called production", text: "product: {repository: p, development: production}\npolicy:\n  nightly: {channel: \"{branch}\"}\n"},
+		{name: "branches of schedules", text: least + "schedules:\n- {name: a, kind: nightly, branch: feature/x, cron: \"0 2 * * *\"}\n- {name: b, kind: release, branch: main, cron: \"0 2 * * *\"}\n- {name: c, kind: release, branch: release/1.0, cron: \"0 2 * * *\"}\n"},
 		{name: "parameters", text: strings.Replace(offers, "publish:", "parameters: hallmark", 1)},
 		{name: "provider settings", text: least + "provider: {incus: {cache: nowhere, range: wide}}\n"},
 		{name: "provider range", text: least + "provider: {incus: {range: 10.0.0.0/28}}\n"},

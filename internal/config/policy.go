@@ -17,7 +17,7 @@ const (
 // Policy is what the gate requires of one kind of run before it promotes. It lives here and not in
 // the product, so a commit can't switch off its own gate.
 type Policy struct {
-	Channel string        `key:"channel" json:"channel"` // "" : never promotes; {branch} stands for the branch with / as -
+	Channel string        `key:"channel" json:"channel"` // "" : never promotes; {branch} stands for the branch, see ChannelOf
 	Require []Requirement `key:"require" json:"require"`
 	Budgets Budgets       `key:"budgets" json:"budgets"`
 }
@@ -129,14 +129,4 @@ func words(at Place, key string, given, allowed []string) {
 	for i, word := range given {
 		at.OneOf(fmt.Sprintf("%s[%d]", key, i), word, allowed...)
 	}
-}
-
-// ChannelFor names the channel into which a run of this branch promotes, "" if into none.
-func (p Policy) ChannelFor(branch string) string {
-	return strings.ReplaceAll(p.Channel, "{branch}", ChannelOf(branch))
-}
-
-// ChannelOf is a branch's own channel: release/1.0 has release-1.0.
-func ChannelOf(branch string) string {
-	return strings.ReplaceAll(strings.ToLower(branch), "/", "-")
 }

@@ -31,6 +31,7 @@ func (c *Config) Check(at Place) {
 	for kind := range c.Policy {
 		at.OneOf("policy."+kind, kind, kinds...)
 	}
+	c.checkChannels(at)
 	priced := map[string]int{}
 	for i, p := range c.Prices.Types {
 		if first, ok := priced[p.Type]; ok {

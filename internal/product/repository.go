@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -107,9 +108,10 @@ func (r *Repository) Branches(ctx context.Context) ([]string, error) {
 	return strings.Split(out, "\n"), nil
 }
 
-// Head gives the newest commit of a branch, as its full id.
+// Head gives the newest commit of a branch, as its full id. The name is that of the branch itself:
+// what git would take beside it (main~1, heads/main, a pattern) is unknown here.
 func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
-	commit, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", "refs/heads/"+branch+"^{commit}")
+	commit, err := r.git(ctx, "show-ref", "--verify", "--hash", "refs/heads/"+branch)
 	var failed *gitError
 	if err == nil || !errors.As(err, &failed) {
 		return commit, err
@@ -131,7 +133,42 @@ func (r *Repository) Commit(ctx context.Context, name string) (string, error) {
 	if failed := (*gitError)(nil); errors.As(err, &failed) && failed.exit == missing {
 		return "", r.wrong("commit "+name, "does not exist", "give a branch, a tag or a commit's id")
 	}
+	if err == nil && !IsCommitID(commit) {
+		return "", fmt.Errorf("git rev-parse says that %q is commit %q", name, commit)
+	}
 	return commit, err
+}
+
+var commitID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
+// IsCommitID reports whether text is a commit's full id, and no abbreviation or name of one.
+func IsCommitID(text string) bool { return commitID.MatchString(text) }
+
+// Contains reports whether a commit is newer or the other one itself: whether it has the other in its
+// history. Both are full ids. A commit that is no longer in the repository is in no history.
+func (r *Repository) Contains(ctx context.Context, newer, older string) (bool, error) {
+	for _, commit := range []string{newer, older} {
+		_, err := r.git(ctx, "cat-file", "-e", commit+"^{commit}")
+		if failed := (*gitError)(nil); errors.As(err, &failed) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	_, err := r.git(ctx, "merge-base", "--is-ancestor", older, newer)
+	if failed := (*gitError)(nil); errors.As(err, &failed) && failed.exit == missing {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// OnBranch reports whether a commit, given by its full id, is on a branch: its head or in its history.
+func (r *Repository) OnBranch(ctx context.Context, commit, branch string) (bool, error) {
+	head, err := r.Head(ctx, branch)
+	if err != nil {
+		return false, err
+	}
+	return r.Contains(ctx, head, commit)
 }
 
 // Change is one commit, as far as people ask what changed.

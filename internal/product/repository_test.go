@@ -114,6 +114,75 @@ func TestHead(t *testing.T) {
 	}
 }
 
+// A branch is named by its name. What git would also understand is another commit, recorded under a branch
+// that there is not.
+func TestHeadKnowsBranchesOnly(t *testing.T) {
+	s := newScratch(t)
+	first := s.commit("first", goodTree())
+	s.git("branch", "release/1.0")
+	s.commit("second", tree{"x": "2"})
+	s.git("tag", "v1")
+	for _, name := range []string{"main~1", "main^", "main@{0}", "heads/main", "refs/heads/main", "v1", first, "release", "release/*", "../heads/main", "-x", "", "main\n", "ma in"} {
+		if got, err := s.open().Head(t.Context(), name); err == nil {
+			t.Errorf("branch %q has head %s", name, got)
+		}
+	}
+}
+
+// However a commit is named, what comes of it is its full id; what names none, or several, is refused.
+func TestCommitIsAFullID(t *testing.T) {
+	s := newScratch(t)
+	first := s.commit("first", goodTree())
+	s.git("branch", "release/1.0")
+	s.git("tag", "-a", "-m", "one", "v1")
+	second := s.commit("second", tree{"x": "2"})
+	r := s.open()
+	for name, want := range map[string]string{
+		"main": second, "main~1": first, "release/1.0": first, "v1": first, first[:7]: first, strings.ToUpper(first): first, second: second,
+	} {
+		if got, err := r.Commit(t.Context(), name); err != nil || got != want || !IsCommitID(got) {
+			t.Errorf("%q is %s, %v, want %s", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", "-x", "--all", "../../etc", "main..release/1.0", "main:hallmark.yaml", "ma in", first[:2]} {
+		if got, err := r.Commit(t.Context(), name); err == nil {
+			t.Errorf("%q is %s", name, got)
+		}
+	}
+	for _, text := range []string{first[:39], first + "0", "main", "", strings.ToUpper(first), first + "\n", "../" + first[3:]} {
+		if IsCommitID(text) {
+			t.Errorf("%q is taken for a full id", text)
+		}
+	}
+}
+
+func TestContainsAndOnBranch(t *testing.T) {
+	s := newScratch(t)
+	first := s.commit("first", goodTree())
+	s.git("checkout", "-q", "-b", "release/1.0")
+	fix := s.commit("fix", tree{"x": "fix"})
+	s.git("checkout", "-q", "main")
+	second := s.commit("second", tree{"x": "2"})
+	r := s.open()
+	gone := strings.Repeat("0", 40)
+	for _, c := range []struct {
+		newer, older string
+		want         bool
+	}{{second, first, true}, {first, first, true}, {first, second, false}, {second, fix, false}, {second, gone, false}, {gone, first, false}} {
+		if got, err := r.Contains(t.Context(), c.newer, c.older); err != nil || got != c.want {
+			t.Errorf("%s contains %s: %v, %v", c.newer, c.older, got, err)
+		}
+	}
+	for branch, want := range map[string]bool{"main": false, "release/1.0": true} {
+		if got, err := r.OnBranch(t.Context(), fix, branch); err != nil || got != want {
+			t.Errorf("the fix is on %s: %v, %v", branch, got, err)
+		}
+	}
+	if _, err := r.OnBranch(t.Context(), fix, "none"); err == nil {
+		t.Error("a branch that does not exist has commits")
+	}
+}
+
 func TestLiveReleases(t *testing.T) {
 	s := newScratch(t)
 	s.commit("first", goodTree())
