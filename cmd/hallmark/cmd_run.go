@@ -118,7 +118,7 @@ func (c *cli) workHere(ctx context.Context, parts pipeline.Parts, id string, fol
 	stopCancel := context.AfterFunc(ctx, func() {
 		fmt.Fprintf(c.errOut, "cancelling run %s and cleaning up\n", id)
 		if _, err := parts.Ledger.RequestCancel(free, id, actor()); err != nil && !errors.Is(err, ledger.ErrMoved) {
-			fmt.Fprintln(c.errOut, "hallmark:", err)
+			c.complain(err)
 		}
 	})
 	defer stopCancel()

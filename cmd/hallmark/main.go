@@ -41,9 +41,14 @@ func (c *cli) execute(ctx context.Context, args []string) int {
 		err = usageError{err} // cobra's own words about commands, arguments and flags
 	}
 	if err != nil && !errors.Is(err, errSaid) {
-		fmt.Fprintln(c.errOut, "hallmark:", report.Plain(err.Error()))
+		c.complain(err)
 	}
 	return exitCode(err)
+}
+
+// complain tells people an error, without codes of causes and without anything that steers a terminal.
+func (c *cli) complain(err error) {
+	fmt.Fprintln(c.errOut, "hallmark:", report.Plain(err.Error()))
 }
 
 // errSaid is wrapped by errors that were shown already.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -10,7 +12,8 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/report"
 )
 
-// show writes value as JSON if asked for, else rows as a table.
+// show writes value as JSON if asked for, else rows as a table. Nothing in
+// a cell steers a terminal or moves a column: much of what is shown was written by others.
 func (c *cli) show(value any, header []string, rows [][]string) error {
 	if c.format == "json" {
 		return c.json(value)
@@ -18,16 +21,34 @@ func (c *cli) show(value any, header []string, rows [][]string) error {
 	w := tabwriter.NewWriter(c.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ToUpper(strings.Join(header, "\t")))
 	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = strings.ReplaceAll(report.Printable(cell), "\t", " ")
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
 }
 
+// json writes value for programs, and all of it: what would steer a terminal is spelled as an escape.
 func (c *cli) json(value any) error {
-	enc := json.NewEncoder(c.out)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(value)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	var safe strings.Builder
+	for _, r := range b.String() {
+		if text := string(r); report.Printable(text) == text {
+			safe.WriteString(text)
+		} else {
+			fmt.Fprintf(&safe, `\u%04x`, r)
+		}
+	}
+	_, err := io.WriteString(c.out, safe.String())
+	return err
 }
 
 func when(t time.Time) string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hallmark-ci/hallmark/internal/report"
 )
 
 // cli is what all commands share: global flags and where to write.
@@ -112,6 +114,7 @@ func (c *cli) say(format string, args ...any) {
 	}
 }
 
+// printf writes text for people, without anything in it that steers a terminal.
 func (c *cli) printf(format string, args ...any) {
-	fmt.Fprintf(c.out, format, args...)
+	fmt.Fprint(c.out, report.Printable(fmt.Sprintf(format, args...)))
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // Duration is a time.Duration that prints as people say it: 0.8s, 42s, 3m 20s, 1h 05m.
@@ -81,17 +80,8 @@ var code = regexp.MustCompile(`\[(unexplained|(cloud|remote|packages|server|pupp
 // Plain is a message without the codes of causes in it (see verdict.Error): Failure.Cause tells them.
 func Plain(message string) string { return clean(code.ReplaceAllString(message, "")) }
 
-var escape = regexp.MustCompile(`\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?)`)
-
-// clean takes out what would steer a terminal: lines come from programs on servers.
-func clean(lines string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return -1
-		}
-		return r
-	}, strings.TrimSpace(escape.ReplaceAllString(lines, "")))
-}
+// clean is Printable without spaces around it: lines come from programs on servers.
+func clean(lines string) string { return strings.TrimSpace(Printable(lines)) }
 
 func plural(n int, noun string) string {
 	if n == 1 {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cost"
@@ -64,7 +65,7 @@ type Evidence struct {
 	Bytes   int       `json:"bytes"`
 }
 
-// New tells the story of a run from its records.
+// New tells the story of a run from its records. Whatever steers a terminal is taken out of their texts.
 func New(d Data) Report {
 	r := Report{
 		Run: d.Run, Status: statusOf(d.Run), Generated: d.Now, Set: d.Set, Gate: newGate(d.Gate), Channel: d.Channel, Moves: d.Moves,
@@ -94,6 +95,8 @@ func New(d Data) Report {
 	}
 	r.Run.Reason = Plain(d.Run.Reason)
 	r.Headline = r.headline()
+	printable(reflect.ValueOf(&r).Elem())
+	printable(reflect.ValueOf(&r.results).Elem())
 	return r
 }
 

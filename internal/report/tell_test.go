@@ -3,10 +3,12 @@ package report_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"charm.land/lipgloss/v2"
 
@@ -140,6 +142,66 @@ func TestLinesOfServersAreCleaned(t *testing.T) {
 	}
 	if strings.ContainsAny(b.String(), "\x1b\x07\r\b") || !strings.Contains(b.String(), "│ one\n    │     two\n") {
 		t.Errorf("got %q", b.String())
+	}
+}
+
+// No text that a product, a server or an author of a commit wrote steers a terminal or reorders a page,
+// wherever in the records it stands: each of them is spoilt in turn with the rest.
+func TestNoForeignTextSteers(t *testing.T) {
+	const evil = "\x1b]0;owned\x07\x1b[2J\x1bc\u009b2J\r\u202e\x9b5m\x00"
+	for name, d := range map[string]report.Data{"red": red(), "green": green()} {
+		t.Run(name, func(t *testing.T) {
+			d.Now = time.Now()
+			spoil(reflect.ValueOf(&d).Elem(), evil)
+			d.Run.State, d.Run.Verdict = ledger.Finished, verdict.Failed
+			d.Images = append(d.Images, ledger.Image{Role: "odd", PuppetReport: `{"slowest":[{"title":"Exec[\u001b]0;owned\u0007]","took":1000000000}]}`})
+			for kind, write := range map[string]func(*bytes.Buffer) error{
+				"text": func(b *bytes.Buffer) error { return report.Text(b, report.New(d), report.Terminal{}) },
+				"html": func(b *bytes.Buffer) error { return report.HTML(b, report.New(d)) },
+				"json": func(b *bytes.Buffer) error { return report.JSON(b, report.New(d)) },
+			} {
+				var b bytes.Buffer
+				if err := write(&b); err != nil {
+					t.Fatal(kind, err)
+				}
+				for line := range strings.Lines(b.String()) {
+					if strings.ContainsAny(line, "\x1b\x07\r\x00\u009b\u202e") || !utf8.ValidString(line) {
+						t.Errorf("%s: %q", kind, line)
+					}
+				}
+			}
+		})
+	}
+}
+
+// spoil adds a text to every string of a value, but for the ids and kinds that the program compares.
+func spoil(v reflect.Value, with string) {
+	switch v.Kind() {
+	case reflect.String:
+		if v.Type() == reflect.TypeFor[string]() && v.String() != "" && v.CanSet() {
+			v.SetString(v.String() + with)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() && f.Name != "PuppetReport" {
+				spoil(v.Field(i), with)
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			spoil(v.Index(i), with)
+		}
+	case reflect.Map:
+		for key, value := range v.Seq2() {
+			fresh := reflect.New(value.Type()).Elem()
+			fresh.Set(value)
+			spoil(fresh, with)
+			v.SetMapIndex(key, fresh)
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			spoil(v.Elem(), with)
+		}
 	}
 }
 
