@@ -156,13 +156,15 @@ func (p *process) close() {
 // frameSize is the most that one frame of input carries: each costs a process on the server.
 const frameSize = 1 << 20
 
-// feed sends input in the frames that guard.sh takes, then an empty one, and tells the guard to end
-// the command if asked to. Only the guard gets the input, not whatever runs in its place. It gives a
-// failure to read; one to write is none, for the exit status tells how the command ended.
+// feed sends the guard, then input in the frames that it takes, then an empty one, and tells the guard
+// to end the command if asked to. Only the guard gets the input, not what may run in its place, such
+// as a login shell that refuses. It gives a failure to read; one to write is none, for the exit status
+// tells how the command ended.
 //
 // All writing is done here, since a channel's Write and CloseWrite must not meet. If the command does
 // not read and the channel is full, it stays in Write until the channel ends.
 func (p *process) feed(input io.Reader) error {
+	_, _ = io.WriteString(p.channel, guard)
 	select {
 	case <-p.output.ready:
 	case <-p.stop:

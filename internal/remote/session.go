@@ -9,7 +9,7 @@ import (
 // Command is one command for a server's shell.
 type Command struct {
 	Line    string        // what bash gets
-	Sudo    bool          // run as root by sudo -n bash -c
+	Sudo    bool          // run as root by sudo -n -- bash -s
 	Stdin   io.Reader     // may be nil
 	Output  io.Writer     // gets stdout and stderr as they come; may be nil
 	Timeout time.Duration // 0: only the context's. The remote process is ended with it

@@ -14,13 +14,14 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
-// guard runs on the server around every command, so that the command ends with its channel.
+// guard runs on the server around every command, so that the command ends with its channel. It is the
+// first that goes to a command's standard input.
 //
 //go:embed guard.sh
 var guard string
 
 const (
-	// guardMark begins the first line that guard.sh says; the process group follows.
+	// guardMark begins the first line that guard.sh says; the process group follows in the second.
 	guardMark = "hallmark: guard runs"
 	// maxLine is what fits into one argument on Linux (128 KiB), quoting and guard allowed for.
 	maxLine = 96 << 10
@@ -200,27 +201,15 @@ func (s *shell) refused(cmd Command, exit int, r Result) error {
 	return verdict.Errorf(cause, s.server, "%s does not run commands (exit code %d): %s", who, exit, abbreviate(said, 300))
 }
 
-// remoteLine is what sshd hands to the admin's login shell.
-func remoteLine(cmd Command) string {
-	return sudoOrNot(cmd.Sudo) + "bash -c " + Quote(withoutComments(guard)) + " hallmark " + Quote(cmd.Line) + " " + Quote(guardMark)
-}
+// remoteLine is what sshd hands to the admin's login shell. sudo writes the part behind it to the
+// server's log, where an admin reads it: so it holds the command and not the guard.
+func remoteLine(cmd Command) string { return sudoOrNot(cmd.Sudo) + "bash -s -- " + Quote(cmd.Line) }
 
 func sudoOrNot(sudo bool) string {
 	if sudo {
 		return "exec sudo -n -- "
 	}
 	return "exec "
-}
-
-// withoutComments keeps the server's log short: sudo writes every command line there.
-func withoutComments(script string) string {
-	var b strings.Builder
-	for line := range strings.Lines(script) {
-		if line = strings.TrimLeft(line, "\t"); !strings.HasPrefix(line, "#") {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
 }
 
 // Quote makes one word for a POSIX shell of any text without NUL.

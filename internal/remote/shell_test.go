@@ -241,6 +241,22 @@ func TestSudoThatRefuses(t *testing.T) {
 	}
 }
 
+// sudo writes its arguments to the server's log, where an admin reads them: they are the command, and
+// nothing of what ends it with its connection.
+func TestSudoIsGivenTheCommandAlone(t *testing.T) {
+	record := filepath.Join(t.TempDir(), "record")
+	_, s := newSession(t, func(b *behaviour) {
+		b.path = fakeSudo(t, "printf '%s\\n' \"$*\" >>"+record+"\nshift 2; exec \"$@\"")
+	})
+	if r, err := s.Run(t.Context(), Command{Line: "systemctl is-active nginx || true", Sudo: true}); err != nil || r.Exit != 0 {
+		t.Fatalf("exit %d, %v", r.Exit, err)
+	}
+	got, err := os.ReadFile(record)
+	if want := "-n -- bash -s -- systemctl is-active nginx || true\n"; err != nil || string(got) != want {
+		t.Errorf("sudo was given %q, %v; want %q", got, err, want)
+	}
+}
+
 func TestAServerThatRunsNothing(t *testing.T) {
 	_, s := newSession(t, func(b *behaviour) { b.noExec = true })
 	_, err := s.Run(t.Context(), Command{Line: "id"})
