@@ -110,6 +110,9 @@ func knownSections(spec, vars string) error {
 			if !slices.Contains(sections, key.Value) {
 				return fmt.Errorf("%s:%d: unknown resource type %q: use one of %s", name, key.Line, key.Value, strings.Join(sections, ", "))
 			}
+			if err := survivable(key.Value, value); err != nil {
+				return fmt.Errorf("%s:%w", name, err)
+			}
 			if key.Value == "gossfile" {
 				if included, err = includes(value, filepath.Dir(name)); err != nil {
 					return fmt.Errorf("%s:%d: %w", name, key.Line, err)
@@ -160,6 +163,7 @@ type gossResult struct {
 	Matcher  struct {
 		Actual   json.RawMessage `json:"actual"`
 		Expected json.RawMessage `json:"expected"`
+		Chain    json.RawMessage `json:"transform-chain"`
 	} `json:"matcher-result"`
 	Summary  string `json:"summary-line-compact"`
 	Duration int64  `json:"duration"`
@@ -179,6 +183,7 @@ func fromGoss(data []byte) (probe.Checks, error) {
 		failed[r.Type+r.ID] = failed[r.Type+r.ID] || !r.OK
 	}
 	names := make(map[string]int)
+	var faults []string // of the specification itself
 	for _, r := range report.Results {
 		typ := strings.ToLower(r.Type)
 		c := probe.Check{
@@ -203,15 +208,17 @@ func fromGoss(data []byte) (probe.Checks, error) {
 			c.Message = strings.TrimPrefix(r.Summary, r.Type+": "+r.ID+": "+r.Property+": ")
 			if r.Err != nil {
 				c.Message = strings.Join(strings.Fields(*r.Err), " ")
-				if strings.HasPrefix(c.Message, "Syntax Error:") && checks.Broken == "" {
-					checks.Broken = c.Name + ": " + c.Message
-				}
 			}
 			c.Message = clip(c.Message)
+			if why := r.fault(); why != "" {
+				faults = append(faults, c.Name+": "+clip(why))
+			}
 		}
 		checks.Results = append(checks.Results, c)
 	}
 	slices.SortFunc(checks.Results, func(a, b probe.Check) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(faults)
+	checks.Broken = strings.Join(faults, "; ")
 	return checks, nil
 }
 
