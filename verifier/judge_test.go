@@ -92,7 +92,7 @@ func TestErrorsOfATest(t *testing.T) {
 				p.noSession, p.audit = c.err, audit
 				want := wanted{c.onHealthy, c.cause, []string{c.err.Error()}}
 				if !audit.Clean() {
-					want.outcome, want.words = ledger.Inconclusive, append(want.words, "; audit: web-1 is gone; audit: web-1 lets nobody in")
+					want.outcome, want.words = ledger.Inconclusive, append(want.words, "; audit: web-1 is gone; web-1 lets nobody in")
 				}
 				p.one("system", "clean logs", "web-1", want)
 			}

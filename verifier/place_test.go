@@ -155,7 +155,7 @@ func (p *place) Servers() []environment.Server {
 	return servers
 }
 
-func (p *place) Audit(ctx context.Context) verdict.Audit {
+func (p *place) Audit(ctx context.Context, _ ...string) verdict.Audit {
 	p.audits++
 	p.auditEnded = ctx.Err()
 	return p.audit

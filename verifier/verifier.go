@@ -31,8 +31,8 @@ type Place interface {
 	// Access and TryLogin are for logins that ought to be refused, TryLogin from the bastion.
 	Access() (environment.Access, error)
 	TryLogin(ctx context.Context, attempt remote.Attempt) (remote.Refusal, error)
-	// Audit looks whether anything but the product could be to blame.
-	Audit(ctx context.Context) verdict.Audit
+	// Audit looks whether anything but the product could be to blame for trouble on some servers.
+	Audit(ctx context.Context, servers ...string) verdict.Audit
 }
 
 // Test is one thing to find out about one server. It gives one result or many: a goss file is one
@@ -121,7 +121,7 @@ func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result
 	if v.Failing != nil && ctx.Err() == nil { // a failure after the end of ctx is the end's
 		v.Failing(ctx, failing)
 	}
-	audit := place.Audit(ctx)
+	audit := place.Audit(ctx, t.Server)
 	for i := range results {
 		if results[i].Outcome == ledger.Failed {
 			judge(&results[i], audit)
@@ -132,11 +132,14 @@ func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result
 
 // judge lets a failure stand, or takes it back if the product is not to blame.
 func judge(r *ledger.Result, audit verdict.Audit) {
-	if verdict.Judge(r.Cause, audit) == verdict.Failed {
-		return
+	judged := verdict.Judge(r.Cause, audit)
+	if said := verdict.Explain(r.Cause, audit); said != "" {
+		r.Message += "; audit: " + said
 	}
-	r.Outcome = ledger.Inconclusive
-	for _, finding := range audit.Findings {
-		r.Message += "; audit: " + finding
+	if audit.Stopped == "" || audit.Stopped == r.Server { // another server's stop is told where it was met
+		r.Cause = verdict.Refine(r.Cause, audit)
+	}
+	if judged != verdict.Failed {
+		r.Outcome = ledger.Inconclusive
 	}
 }

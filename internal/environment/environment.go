@@ -27,12 +27,14 @@ import (
 type Environment struct {
 	site *Site
 
-	mu    sync.Mutex
-	rec   record
-	keys  keyring
-	state string // of ledger.Environment
+	mu     sync.Mutex
+	rec    record
+	keys   keyring
+	state  string               // of ledger.Environment
+	closed map[string]closedWay // ways in that a wait found closed, by server
 
-	ways ways
+	ways        ways
+	controlling sync.Mutex // held while there is a control server
 }
 
 func (s *Site) newEnvironment(r record, keys keyring, state string) *Environment {

@@ -42,6 +42,8 @@ type ground struct {
 	log   bytes.Buffer
 	base  cloud.Image
 	code  environment.Code
+
+	withoutControl bool
 }
 
 func acme() *product.Product {
@@ -104,9 +106,14 @@ func (g *ground) site() *environment.Site {
 }
 
 func (g *ground) spec(origin environment.Origin) environment.Spec {
+	control := g.base.ID
+	if g.withoutControl {
+		control = ""
+	}
 	return environment.Spec{
 		ID: environment.ID("run-1", string(origin)), Owner: "us", Run: "run-1", Name: "verify " + string(origin),
 		Product: g.code.Product, Commit: g.code.Commit, Archive: g.code.Archive, Origin: origin,
+		Control:  control,
 		Images:   map[string]cloud.ImageID{"bastion": g.base.ID, "db": g.base.ID, "web": g.base.ID},
 		Deadline: start.Add(4 * time.Hour), Lease: start.Add(time.Hour),
 	}
@@ -361,23 +368,23 @@ func TestTroubleHasACause(t *testing.T) {
 		trouble environmenttest.Trouble
 		cause   verdict.Cause
 		says    string
-		clean   bool // the audit leaves nothing but the product to blame
+		want    verdict.Verdict
 	}{
 		{"puppet on a base", environment.Base, "web-1", environmenttest.Trouble{Puppet: resource}, verdict.PuppetFailed,
-			"web-1: provisioning at stage launch: Package[nginx] (puppet/manifests/web.pp:7): no such package", true},
-		{"puppet on a prebuilt", environment.Prebuilt, "db-1", environmenttest.Trouble{Puppet: resource}, verdict.PuppetFailed, "db-1: provisioning at stage launch: no such package", true},
-		{"puppet on a prebuilt bastion", environment.Prebuilt, "bastion", environmenttest.Trouble{Puppet: resource}, verdict.PuppetFailed, "bastion", true},
-		{"puppet on the bastion", environment.Base, "bastion", environmenttest.Trouble{Puppet: resource}, verdict.PuppetFailed, "web.pp:7", true},
+			"web-1: provisioning at stage launch: Package[nginx] (puppet/manifests/web.pp:7): no such package", verdict.Failed},
+		{"puppet on a prebuilt", environment.Prebuilt, "db-1", environmenttest.Trouble{Puppet: resource}, verdict.PuppetFailed, "db-1: provisioning at stage launch: no such package", verdict.Failed},
+		{"puppet on a prebuilt bastion", environment.Prebuilt, "bastion", environmenttest.Trouble{Puppet: resource}, verdict.PuppetFailed, "bastion", verdict.Failed},
+		{"puppet on the bastion", environment.Base, "bastion", environmenttest.Trouble{Puppet: resource}, verdict.PuppetFailed, "web.pp:7", verdict.Failed},
 		{"package sources", environment.Base, "web-1", environmenttest.Trouble{Puppet: resource, Cause: string(verdict.PackageSource)},
-			verdict.PackageSource, "web-1", true},
-		{"never ends", environment.Base, "db-1", environmenttest.Trouble{Endless: true}, verdict.PuppetTimeout, "did not converge", true},
-		{"ends without a report", environment.Base, "db-1", environmenttest.Trouble{Dies: true}, verdict.Unexplained, "without a report", true},
-		{"locked out of a server", environment.Base, "web-2", environmenttest.Trouble{Locked: true}, verdict.ServerLogin, "web-2", true},
-		{"locked out of the bastion", environment.Prebuilt, "bastion", environmenttest.Trouble{Locked: true}, verdict.ServerLogin,
-			"never lets an admin in", false},
-		{"bootstrap user stays", environment.Base, "web-1", environmenttest.Trouble{KeepsAccess: true}, verdict.Unexplained, "bootstrap", true},
-		{"nothing listens on a prebuilt", environment.Prebuilt, "web-1", environmenttest.Trouble{NoBoot: true}, verdict.ServerBoot, "web-1", true},
-		{"nothing listens on a base", environment.Base, "web-1", environmenttest.Trouble{NoBoot: true}, verdict.Transport, "web-1", true},
+			verdict.PackageSource, "web-1", verdict.Inconclusive},
+		{"never ends", environment.Base, "db-1", environmenttest.Trouble{Endless: true}, verdict.PuppetTimeout, "did not converge", verdict.Failed},
+		{"ends without a report", environment.Base, "db-1", environmenttest.Trouble{Dies: true}, verdict.Unexplained, "without a report", verdict.Inconclusive},
+		{"locked out of a server", environment.Base, "web-2", environmenttest.Trouble{Closed: verdict.LegServerKey}, verdict.ServerLogin, "web-2", verdict.Failed},
+		{"locked out of the bastion", environment.Prebuilt, "bastion", environmenttest.Trouble{Closed: verdict.LegBastionKey}, verdict.RemoteBastion,
+			"leg \"bastion key\"", verdict.Failed},
+		{"bootstrap user stays", environment.Base, "web-1", environmenttest.Trouble{KeepsAccess: true}, verdict.Unexplained, "bootstrap", verdict.Inconclusive},
+		{"nothing listens on a prebuilt", environment.Prebuilt, "web-1", environmenttest.Trouble{NoBoot: true}, verdict.Transport, "web-1", verdict.Failed},
+		{"nothing listens on a base", environment.Base, "web-1", environmenttest.Trouble{NoBoot: true}, verdict.Transport, "web-1", verdict.Inconclusive},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := newGround(t)
@@ -390,8 +397,9 @@ func TestTroubleHasACause(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error %v, want it to say %q", err, c.says)
 			}
-			if audit := e.Audit(t.Context()); audit.Clean() != c.clean {
-				t.Errorf("audit %+v", audit)
+			audit := e.Audit(t.Context(), verdict.ServerOf(err))
+			if got := verdict.Judge(verdict.CauseOf(err), audit); got != c.want {
+				t.Errorf("judged %s, want %s: %v\naudit %+v", got, c.want, err, audit)
 			}
 			g.destroyed(e)
 		})

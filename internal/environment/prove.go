@@ -77,15 +77,17 @@ func (e *Environment) Check(ctx context.Context, server string, check product.He
 	if within <= 0 {
 		within = e.site.Timeouts.withDefaults().Health
 	}
+	door := e.newDoor(e.ready)
 	return e.poll(ctx, within, func(ctx context.Context) (bool, error) {
+		began := e.site.clock().Now()
 		session, err := e.Session(ctx, server)
 		if err != nil {
-			return false, err
+			return door.shut(ctx, began, err), err
 		}
 		r, err := session.Run(ctx, remote.Command{Line: check.Command, Sudo: true, Timeout: within})
 		switch {
 		case err != nil:
-			return false, err
+			return door.shut(ctx, began, err), err
 		case r.Exit != 0:
 			return false, verdict.Errorf(verdict.HealthFailed, server, "%q: exit %d after %v: %s", check.Command, r.Exit,
 				within, lastLines(append(r.Stdout, r.Stderr...), 3))

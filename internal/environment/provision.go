@@ -52,9 +52,11 @@ func (e *Environment) deliverAsBootstrap(ctx context.Context, server string, scr
 
 func (e *Environment) tryDelivery(ctx context.Context, server string, script func(commit, tarball string) string) error {
 	var session remote.Session
-	look := e.watchState(server)
-	started := false // by a process that died before it noted so
+	look, door := e.watchState(server), e.newDoor(e.ready)
+	door.booted = true // its host keys are known
+	started := false   // by a process that died before it noted so
 	err := e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
+		began := e.site.clock().Now()
 		var err error
 		if session, err = e.bootstrapSession(ctx, server); err == nil {
 			return true, nil
@@ -66,7 +68,7 @@ func (e *Environment) tryDelivery(ctx context.Context, server string, script fun
 		if gone := look(ctx); gone != nil {
 			return true, gone
 		}
-		return false, err
+		return door.shut(ctx, began, err), err
 	})
 	if err != nil {
 		return beforeProduct(server, err)
@@ -92,6 +94,9 @@ func (e *Environment) reported(ctx context.Context, server string) bool {
 
 // beforeProduct takes the blame from the product for a server from a base that has none of it yet.
 func beforeProduct(server string, err error) error {
+	if named := verdict.ServerOf(err); named != "" && named != server { // the bastion's trouble is its own
+		return err
+	}
 	switch verdict.CauseOf(err) {
 	case verdict.ServerLogin, verdict.ServerBoot, verdict.ServerSudo:
 		return verdict.Errorf(verdict.Unexplained, server, "before the product's code was on it: %w", err)
@@ -236,26 +241,42 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 		status  puppet.Status
 		session remote.Session
 		inside  bool // somebody was let in
+		heard   bool // it said on its console that it converged
 		look    = e.watchState(m.Name)
-		listen  = e.listenForFailure(m, stage)
+		listen  = e.listen(m)
+		door    = e.newDoor(func(ctx context.Context, server string) bool {
+			return server == m.Name && heard || e.ready(ctx, server)
+		})
 	)
 	within := limits.Boot + e.puppetTimeout() + limits.Login // the server's own clock ends Puppet earlier
 	err := e.poll(ctx, within, func(ctx context.Context) (bool, error) {
+		began := e.site.clock().Now()
+		enter := e.enter
+		if heard { // so the bootstrap user is gone
+			enter = e.Session
+		}
 		var err error
-		if session, err = e.enter(ctx, m.Name); err != nil {
+		if session, err = enter(ctx, m.Name); err != nil {
 			session = nil
-			var said bool
-			if status, said = listen(ctx); said {
-				return true, nil
+			shut := door.shut(ctx, began, err)
+			if said, ok := listen(ctx); ok {
+				if status = said; status.Err(m.Name) != nil {
+					return true, nil
+				}
+				heard = !e.bench()
 			}
 			if gone := look(ctx); gone != nil {
 				return true, gone
 			}
-			return false, err
+			return shut, err
 		}
 		r, err := session.Run(ctx, remote.Command{Line: watchScript(m.Commit, stage), Timeout: 3 * watchWithin})
 		if err != nil {
-			return false, err
+			shut := door.shut(ctx, began, err)
+			if said, ok := listen(ctx); ok && said.Err(m.Name) == nil { // it may have closed the way that we were on
+				heard = !e.bench()
+			}
+			return shut, err
 		}
 		inside = true
 		switch r.Exit {
@@ -275,7 +296,7 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 		err = verdict.Errorf(verdict.PuppetTimeout, m.Name, "did not converge within %v; %s ends with: %s",
 			e.puppetTimeout(), puppet.LogPath, logEnd(ctx, session))
 	case errors.Is(err, errTimeout) && !inside:
-		err = e.neverLetIn(ctx, m, err)
+		err = e.neverUp(m, err)
 	}
 	return status, session, err
 }
@@ -286,9 +307,10 @@ const consolePrefix = "hallmark-provision: report "
 // listenEvery is how often a console is read for a report.
 const listenEvery = time.Second
 
-// listenForFailure gives a function that reads a server's console, at most every listenEvery, for the
-// report that it failed. That it converged is not taken from there: then it can be entered.
-func (e *Environment) listenForFailure(m machine, stage puppet.Stage) func(context.Context) (puppet.Status, bool) {
+// listen gives a function that reads a server's console, at most every listenEvery, for its report. That
+// it converged is no reason to go on, for then it can be entered; but what keeps an admin out from now on
+// stays.
+func (e *Environment) listen(m machine) func(context.Context) (puppet.Status, bool) {
 	next := e.site.clock().Now()
 	return func(ctx context.Context) (puppet.Status, bool) {
 		now := e.site.clock().Now()
@@ -296,17 +318,22 @@ func (e *Environment) listenForFailure(m machine, stage puppet.Stage) func(conte
 			return puppet.Status{}, false
 		}
 		next = now.Add(listenEvery)
-		console, err := e.site.Provider.Console(ctx, m.ID)
-		if err != nil {
-			return puppet.Status{}, false // whoever asks for the server's state will see why
-		}
-		at := bytes.LastIndex(console, []byte(consolePrefix))
-		if at < 0 {
-			return puppet.Status{}, false
-		}
-		s, err := puppet.ParseStatus(bytes.NewReader(console[at+len(consolePrefix):]))
-		return s, err == nil && s.Outcome == puppet.Failed && s.For(m.Commit, stage)
+		return e.saidOnConsole(ctx, m)
 	}
+}
+
+// saidOnConsole gives the report about its commit that a server made on its console.
+func (e *Environment) saidOnConsole(ctx context.Context, m machine) (puppet.Status, bool) {
+	console, err := e.site.Provider.Console(ctx, m.ID)
+	if err != nil {
+		return puppet.Status{}, false // asking for the server's state will show why
+	}
+	at := bytes.LastIndex(console, []byte(consolePrefix))
+	if at < 0 {
+		return puppet.Status{}, false
+	}
+	s, err := puppet.ParseStatus(bytes.NewReader(console[at+len(consolePrefix):]))
+	return s, err == nil && s.For(m.Commit, e.settings().Stage)
 }
 
 // errWorking says that a unit is still at work.
@@ -335,24 +362,23 @@ func (e *Environment) enter(ctx context.Context, server string) (remote.Session,
 	return e.Session(ctx, server)
 }
 
-// neverLetIn says whose trouble it is that nobody was let in although the server runs. The bastion's
-// own refusal is the product's, who configures it, if something answers there. Behind a bastion that
-// works, so is a server on which nothing answers.
-func (e *Environment) neverLetIn(ctx context.Context, m machine, err error) error {
-	switch cause := verdict.CauseOf(err); {
-	case m.Bastion && (cause == verdict.RemoteBastion || cause == verdict.RemoteFactor):
-		if e.site.Dialer.Knock(ctx, m.Address.String()+":22") {
-			return verdict.Errorf(verdict.ServerLogin, m.Name, "answers, but never lets an admin in: %w", err)
-		}
-	case !m.Bastion && cause == verdict.Transport:
-		bastion := e.machines()[0].Name
-		if session, enterErr := e.Session(ctx, bastion); enterErr == nil {
-			if _, bootErr := bootID(ctx, session, bastion); bootErr == nil {
-				return verdict.Errorf(verdict.ServerBoot, m.Name, "runs, but nothing answers there: %w", err)
-			}
-		}
+// neverUp says what a wait's end means for a server that runs and was never entered. An answer that
+// keeps an admin out was certain before, if the server had converged.
+func (e *Environment) neverUp(m machine, err error) error {
+	if verdict.ServerOf(err) != m.Name || m.Ready && m.Left == "" {
+		return err
 	}
-	return err
+	switch leg := verdict.LegOf(err); leg {
+	case "":
+		return err
+	case verdict.LegBastionPort, verdict.LegServerPort:
+		return verdict.Errorf(verdict.ServerBoot, m.Name, "runs, but nothing answers there: %w", err)
+	default:
+		if m.Ready { // rebooted, and its sshd answers
+			return err
+		}
+		return verdict.Errorf(verdict.PuppetTimeout, m.Name, "lets no admin in, and did not report within %v on its console either: %w", e.puppetTimeout(), err)
+	}
 }
 
 func readStatus(ctx context.Context, session remote.Session) (puppet.Status, error) {
@@ -401,7 +427,7 @@ func (e *Environment) watchState(server string) func(context.Context) error {
 		case state == cloud.Broken:
 			return verdict.Errorf(verdict.CloudLost, server, "the provider calls it broken")
 		case state == cloud.Stopped:
-			return verdict.Errorf(verdict.ServerBoot, server, "it stopped by itself")
+			return verdict.Errorf(verdict.ServerStopped, server, "it stopped, and Hallmark did not stop it")
 		}
 		return nil
 	}

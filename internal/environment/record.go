@@ -21,12 +21,13 @@ var ErrDestroyed = errors.New("environment was destroyed")
 // record is all that must be known to go on after a crash, but secrets. It is stored as
 // ledger.Environment.Body after every change.
 type record struct {
-	Spec    Spec          `json:"spec"` // Product, Commit and Archive move with Take
-	Stage   puppet.Stage  `json:"stage"`
-	Network cloud.Network `json:"network"`
-	Servers []*machine    `json:"servers"` // in provisioning order, the bastion first
-	Claimed int64         `json:"claimed"` // newest TOTP step that was used
-	Uses    []cost.Use    `json:"uses"`    // servers and volumes over their lives, also those that are gone
+	Spec     Spec          `json:"spec"` // Product, Commit and Archive move with Take
+	Stage    puppet.Stage  `json:"stage"`
+	Network  cloud.Network `json:"network"`
+	Servers  []*machine    `json:"servers"`            // in provisioning order, the bastion first
+	Claimed  int64         `json:"claimed"`            // newest TOTP step that was used
+	Controls int           `json:"controls,omitempty"` // control servers launched so far
+	Uses     []cost.Use    `json:"uses"`               // servers and volumes over their lives, also those that are gone
 }
 
 // machine is one server over its lives.

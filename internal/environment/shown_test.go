@@ -84,7 +84,7 @@ func TestWhatServersShowIsKept(t *testing.T) {
 	}{
 		"nothing answers there": {
 			environment.Prebuilt, func(g *ground) { g.world.Trouble("web-1", environmenttest.Trouble{NoBoot: true}) }, false,
-			verdict.ServerBoot, []string{"web-1 with a picture"},
+			verdict.Transport, []string{"web-1 with a picture"},
 		},
 		"nothing answers there after a reboot": {
 			environment.Prebuilt, func(g *ground) { g.world.Trouble("db-1", environmenttest.Trouble{Stuck: true}) }, true,
@@ -202,7 +202,7 @@ func TestNothingToShow(t *testing.T) {
 	}))
 	g.world.Trouble("web-1", environmenttest.Trouble{NoBoot: true})
 	err := environment.Do(t.Context(), g.planOn(site, environment.Prebuilt).Up())
-	if got := verdict.CauseOf(err); got != verdict.ServerBoot || !broken {
+	if got := verdict.CauseOf(err); got != verdict.Transport || !broken {
 		t.Errorf("cause %q (%v), picture asked for: %v", got, err, broken)
 	}
 	if names, _ := shownBy(t, records); !slices.Equal(names, []string{"web-1"}) {

@@ -40,6 +40,7 @@ type Spec struct {
 	Archive  string // tarball of the product's code on this host
 	Origin   Origin
 	Images   map[string]cloud.ImageID // by role; with Base, the reference base for every role
+	Control  cloud.ImageID            // the reference base, for a control server when an audit needs one; "": none
 	Deadline time.Time                // hard cap: resources carry it as a tag
 	Lease    time.Time                // may be extended up to Deadline
 }

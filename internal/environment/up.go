@@ -115,6 +115,9 @@ func (e *Environment) networkStep() Step {
 		for _, m := range e.machines() {
 			names = append(names, m.Name)
 		}
+		if e.settings().Spec.Control != "" {
+			names = append(names, controlServer) // last: the others' addresses do not depend on it
+		}
 		n, err := e.site.Provider.CreateNetwork(ctx, cloud.NetworkSpec{
 			Name: "env-" + e.ID(), Tags: e.tags(nil), Egress: allowed, Servers: names,
 		})

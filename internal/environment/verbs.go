@@ -73,9 +73,10 @@ func (e *Environment) back(ctx context.Context, server string) error {
 func (e *Environment) awaitBoot(ctx context.Context, m machine) error {
 	server := m.Name
 	var boot string
-	look := e.watchState(server)
+	look, door := e.watchState(server), e.newDoor(e.ready)
 	t := e.site.Timeouts.withDefaults()
 	err := e.poll(ctx, t.Boot+t.Login, func(ctx context.Context) (bool, error) {
+		began := e.site.clock().Now()
 		session, err := e.Session(ctx, server)
 		if err == nil {
 			boot, err = bootID(ctx, session, server)
@@ -86,14 +87,14 @@ func (e *Environment) awaitBoot(ctx context.Context, m machine) error {
 			if gone := look(ctx); gone != nil {
 				return true, gone
 			}
-			return false, err
+			return door.shut(ctx, began, err), err
 		case boot == m.Left:
 			return false, verdict.Errorf(verdict.ServerBoot, server, "is still on the boot that it was to leave")
 		}
 		return true, nil
 	})
 	if errors.Is(err, errTimeout) {
-		err = e.neverLetIn(ctx, m, err)
+		err = e.neverUp(m, err)
 	}
 	if err != nil {
 		return err

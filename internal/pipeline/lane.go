@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func (e *Engine) newWork(ctx context.Context, in laneInput, number int) (*work, 
 	w.env, err = e.Site.Plan(ctx, environment.Spec{
 		ID: environment.ID(in.Run, in.Name, strconv.Itoa(number)), Owner: e.Config.Owner, Run: in.Run,
 		Name: fmt.Sprintf("%s, attempt %d", in.Name, number), Product: launched.Product, Commit: from.Commit, Archive: launched.archive,
-		Origin: environment.Origin(in.Origin), Images: images, Deadline: deadline, Lease: e.Now().Add(e.Config.Environment.Lease),
+		Origin: environment.Origin(in.Origin), Images: images, Control: in.Base.ID, Deadline: deadline, Lease: e.Now().Add(e.Config.Environment.Lease),
 	})
 	if err != nil || w.env.Destroyed() { // an attempt of an earlier process: it needs no room any more
 		return w, err
@@ -314,14 +315,24 @@ func (w *work) adopt(ctx context.Context, stage string) error {
 func (w *work) trouble(ctx dbos.Context, phase, tier, stage, name string, err error) error {
 	judged, again := step(ctx, w.Engine, w.in.Run, w.step(stage+": judge "+name), func(ctx context.Context) (ledger.Result, error) {
 		cause := verdict.CauseOf(err)
-		audit := w.env.Audit(ctx)
+		audit := w.env.Audit(ctx, w.concerns(err)...)
 		r := w.result(phase, tier, EnvironmentSuite, name)
-		r.Cause, r.Message, r.Outcome = cause, firstLine(err.Error()), ledger.Inconclusive
+		r.Cause, r.Message, r.Outcome = verdict.Refine(cause, audit), firstLine(err.Error()), ledger.Inconclusive
 		r.Lines = err.Error()
 		if verdict.Judge(cause, audit) == verdict.Failed {
 			r.Outcome = ledger.Failed
-		} else if len(audit.Findings) > 0 {
-			r.Lines += "\naudit: " + strings.Join(audit.Findings, "\naudit: ")
+		}
+		if said := verdict.Explain(cause, audit); said != "" {
+			r.Lines += "\naudit: " + said
+			if audit.Lockout.Leg != "" {
+				r.Message = said + "; met at: " + r.Message
+			}
+		}
+		if r.Cause == verdict.ServerStopped {
+			r.Server = cmp.Or(audit.Stopped, verdict.ServerOf(err))
+			if err := w.compareStops(ctx, &r); err != nil {
+				return r, err
+			}
 		}
 		return r, w.Ledger.RecordResults(ctx, r)
 	})
@@ -332,7 +343,15 @@ func (w *work) trouble(ctx dbos.Context, phase, tier, stage, name string, err er
 	if judged.Outcome == ledger.Failed {
 		v = verdict.Failed
 	}
-	return &judgedError{v, name + ": " + err.Error()}
+	return &judgedError{v, name + ": " + judged.Message}
+}
+
+// concerns are the servers that an error is about; none if it names none.
+func (w *work) concerns(err error) []string {
+	if server := verdict.ServerOf(err); server != "" {
+		return []string{server}
+	}
+	return nil
 }
 
 func firstLine(s string) string {

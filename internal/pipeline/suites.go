@@ -93,7 +93,11 @@ func (w *work) test(ctx context.Context, v verifier.Verifier, phase string, t ve
 			out.Inconclusive++
 		}
 	}
-	return out, w.Ledger.RecordResults(ctx, w.keyed(phase, results)...)
+	keyed := w.keyed(phase, results)
+	if err := w.stops(ctx, keyed); err != nil {
+		return tested{}, err
+	}
+	return out, w.Ledger.RecordResults(ctx, keyed...)
 }
 
 // tested is what one test came to.

@@ -36,15 +36,20 @@ func dial(ctx context.Context, a account, o Options) (*link, error) {
 // errNoAnswer says that a connection attempt met silence, as a firewall that drops does.
 var errNoAnswer = errors.New("no answer")
 
+// connectWithin is the most that a connection attempt waits for an answer: TCP asks four times until
+// then (after 0, 1, 3 and 7 s), and a kernel that is there answers even if everything else is slow.
+const connectWithin = 10 * time.Second
+
 func dialNet(ctx context.Context, address string, o Options) (net.Conn, error) {
-	limited, cancel := context.WithTimeout(ctx, o.LoginTimeout)
+	within := min(o.LoginTimeout, connectWithin)
+	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	conn, err := o.Dial(limited, "tcp", address)
 	switch {
 	case err == nil:
 		return conn, nil
 	case ctx.Err() == nil && limited.Err() != nil:
-		return nil, fmt.Errorf("%w within %v: %w", errNoAnswer, o.LoginTimeout, err)
+		return nil, fmt.Errorf("%w within %v: %w", errNoAnswer, within, err)
 	}
 	return nil, err
 }
@@ -59,14 +64,15 @@ func (l *link) through(ctx context.Context, a account, o Options) (*link, error)
 }
 
 func (l *link) forward(ctx context.Context, address string, o Options) (net.Conn, error) {
-	limited, cancel := context.WithTimeout(ctx, o.LoginTimeout)
+	within := min(o.LoginTimeout, connectWithin)
+	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	conn, err := l.client.DialContext(limited, "tcp", address)
 	switch {
 	case err == nil:
 		return conn, nil
 	case ctx.Err() == nil && limited.Err() != nil:
-		return nil, fmt.Errorf("%w within %v", errNoAnswer, o.LoginTimeout)
+		return nil, fmt.Errorf("%w within %v", errNoAnswer, within)
 	}
 	return nil, err
 }

@@ -70,7 +70,32 @@ func (a account) blame(ctx context.Context, err error) error {
 	default:
 		cause = verdict.Transport
 	}
-	return verdict.Errorf(cause, a.Name, "log in as %s at %s: %w", a.User, a.Address, err)
+	blamed := verdict.Errorf(cause, a.Name, "log in as %s at %s: %w", a.User, a.Address, err)
+	if ctx.Err() == nil { // else it came to no end of its own
+		blamed.Leg = a.leg(e.at)
+	}
+	return blamed
+}
+
+// leg is the part of an admin's way that a login found closed; "" if it came to no end that says so.
+func (a account) leg(at stage) verdict.Leg {
+	switch at {
+	case stageConnect, stageHandshake:
+		if a.bastion {
+			return verdict.LegBastionPort
+		}
+		return verdict.LegServerPort
+	case stageKey:
+		if a.bastion {
+			return verdict.LegBastionKey
+		}
+		return verdict.LegServerKey
+	case stageDropped:
+		return verdict.LegAccount
+	case stageDemanded, stageFactor, stageNoFactor:
+		return verdict.LegFactor
+	}
+	return ""
 }
 
 // attempt is the state of one login. The callbacks run one after another.

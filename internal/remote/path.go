@@ -95,7 +95,9 @@ func (p *Path) blameHop(ctx context.Context, hop *link, a account, err error) er
 	case !hop.alive():
 		return verdict.Errorf(verdict.RemoteBastion, p.bastion.Name, "the connection broke on the way to %s: %w", a.Name, err)
 	case errors.As(err, &refused) && refused.Reason != ssh.ConnectionFailed:
-		return verdict.Errorf(verdict.RemoteBastion, p.bastion.Name, "does not forward to %s at %s: %w", a.Name, a.Address, err)
+		closed := verdict.Errorf(verdict.RemoteBastion, p.bastion.Name, "does not forward to %s at %s: %w", a.Name, a.Address, err)
+		closed.Leg = verdict.LegForwarding
+		return closed
 	}
 	return a.blame(ctx, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 
 	"golang.org/x/crypto/ssh"
@@ -115,4 +116,26 @@ func unreachable(err error) bool {
 		}
 	}
 	return false
+}
+
+// Answered reports whether the far end itself said no to a login or a command: its kernel with a reset,
+// its sshd, its login shell or its sudo. It is false for silence, which anything between may cause, and
+// for another host key, which anything may have.
+func Answered(err error) bool {
+	switch verdict.LegOf(err) {
+	case "":
+		return false
+	case verdict.LegBastionPort, verdict.LegServerPort, verdict.LegNetwork:
+	default:
+		return true
+	}
+	var login *loginError
+	if errors.As(err, &login) && login.at == stageHandshake { // the connection was made
+		return true
+	}
+	var channel *ssh.OpenChannelError
+	if errors.As(err, &channel) { // sshd hands on what its system said (RFC 4254, section 5.1)
+		return strings.Contains(strings.ToLower(channel.Message), syscall.ECONNREFUSED.Error())
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -182,8 +185,12 @@ func ended(ctx context.Context, otherwise verdict.Cause) verdict.Cause {
 
 func (s *shell) startError(err error) error {
 	var refused *refusedError
-	if errors.As(err, &refused) {
-		return verdict.Errorf(verdict.ServerLogin, s.server, "no command can be run: %w", err)
+	var noSession *ssh.OpenChannelError
+	switch {
+	case errors.As(err, &refused):
+		return closed(verdict.LegShell, verdict.Errorf(verdict.ServerLogin, s.server, "no command can be run: %w", err))
+	case errors.As(err, &noSession): // none at all, or more at a time than sshd allows: the next try tells
+		return closed(verdict.LegShell, verdict.Errorf(verdict.Transport, s.server, "start a command: %w", err))
 	}
 	return verdict.Errorf(verdict.Transport, s.server, "start a command: %w", err)
 }
@@ -194,11 +201,21 @@ func (s *shell) refused(cmd Command, exit int, r Result) error {
 	if said == "" {
 		said = strings.TrimSpace(string(r.Stdout))
 	}
-	cause, who := verdict.ServerLogin, "the login shell"
-	if cmd.Sudo {
-		cause, who = verdict.ServerSudo, "sudo"
+	cause, leg, who := verdict.ServerLogin, verdict.LegShell, "the login shell"
+	if cmd.Sudo && !noShell.MatchString(said) {
+		cause, leg, who = verdict.ServerSudo, verdict.LegSudo, "sudo"
 	}
-	return verdict.Errorf(cause, s.server, "%s does not run commands (exit code %d): %s", who, exit, abbreviate(said, 300))
+	return closed(leg, verdict.Errorf(cause, s.server, "%s does not run commands (exit code %d): %s", who, exit, abbreviate(said, 300)))
+}
+
+// noShell is what nologin(8) says. A shell that says nothing, such as /bin/false, is found out by a
+// command without sudo.
+var noShell = regexp.MustCompile(`(?i)^This account is currently not available`)
+
+// closed adds the leg to an error.
+func closed(leg verdict.Leg, err *verdict.Error) error {
+	err.Leg = leg
+	return err
 }
 
 // remoteLine is what sshd hands to the admin's login shell. sudo writes the part behind it to the

@@ -171,6 +171,11 @@ func (r Report) headline() string {
 		}
 		return "Failed: " + plural(failing, "problem") + r.blame()
 	}
+	for _, f := range r.Failures {
+		if f.Cause == verdict.StoppedItself {
+			return "Inconclusive: a server stops in every fresh environment: " + f.Test
+		}
+	}
 	return "Inconclusive: nothing is said about the product"
 }
 

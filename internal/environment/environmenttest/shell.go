@@ -3,6 +3,7 @@ package environmenttest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -58,8 +59,14 @@ func (s *session) Run(ctx context.Context, cmd remote.Command) (remote.Result, e
 	if err := s.broken(ctx); err != nil {
 		return remote.Result{}, err
 	}
+	if err := s.barred(cmd); err != nil {
+		return remote.Result{Exit: -1}, err
+	}
 	if strings.Contains(cmd.Line, "reported()") {
 		return s.watch(ctx)
+	}
+	if at := knocks.FindStringSubmatch(cmd.Line); at != nil {
+		return s.knock(ctx, at[1]+":22"), nil
 	}
 	s.world.mu.Lock()
 	result, known := s.known(cmd)
@@ -70,6 +77,37 @@ func (s *session) Run(ctx context.Context, cmd remote.Command) (remote.Result, e
 	}
 	result, _ = s.world.Shell(server, cmd)
 	return result, nil
+}
+
+var knocks = regexp.MustCompile(`^: hallmark knocks; .*</dev/tcp/([^/]+)/22`)
+
+// knock connects to the sshd of another server.
+func (s *session) knock(ctx context.Context, address string) remote.Result {
+	h, err := s.world.running(ctx, address)
+	if err == nil {
+		err = s.world.shuts(h, s.host)
+	}
+	if err == nil && s.host.network != h.network {
+		err = errDropped
+	}
+	if err != nil {
+		return remote.Result{Exit: 1, Stderr: []byte(err.Error())}
+	}
+	return remote.Result{}
+}
+
+// barred is what the login shell or sudo of an admin says.
+func (s *session) barred(cmd remote.Command) error {
+	if s.user == environment.BootstrapUser {
+		return nil
+	}
+	switch {
+	case s.world.closes(s.host, verdict.LegShell):
+		return onLeg(verdict.ServerLogin, verdict.LegShell, s.host.name, errors.New("the login shell does not run commands (exit code 1)"))
+	case cmd.Sudo && s.world.closes(s.host, verdict.LegSudo):
+		return onLeg(verdict.ServerSudo, verdict.LegSudo, s.host.name, errors.New("sudo does not run commands (exit code 1): sudo: a password is required"))
+	}
+	return nil
 }
 
 // Patience of a watch: as environment's own.

@@ -22,6 +22,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/remote"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
 // World is all servers of one provider, seen from inside.
@@ -58,7 +59,9 @@ type Trouble struct {
 	Cause       string           // with Puppet: the cause in the report; "" is puppet.failed
 	Endless     bool             // the unit never ends
 	Dies        bool             // the unit ends without a report
-	Locked      bool             // no admin is ever let in
+	Closed      verdict.Leg      // the product closes this leg of the admin's way, once it has converged
+	Silent      bool             // with Closed: packets are dropped, where else the server's kernel refuses
+	Lost        bool             // the network carries nothing to it, though it runs
 	Stuck       bool             // a reboot leaves it on its boot
 	NoBoot      bool             // nothing listens on tcp/22
 	KeepsAccess bool             // the bootstrap user is not removed
@@ -97,6 +100,21 @@ func (w *World) Provisioned(server string) int {
 		}
 	}
 	return n
+}
+
+// Reported tells when the server of that name reported; zero if it has not.
+func (w *World) Reported(server string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.hosts {
+		if h.name != server {
+			continue
+		}
+		if w.settle(h); h.status != nil {
+			return h.status.Finished
+		}
+	}
+	return time.Time{}
 }
 
 // Secrets gives every secret that a server was told, to search for it where it must not be.
