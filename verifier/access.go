@@ -23,7 +23,7 @@ func (v *Verifier) accessTests(place Place) []Test {
 	var tests []Test
 	for _, s := range place.Servers() {
 		add := func(name string, find func(context.Context, Place, environment.Server) (string, error)) {
-			tests = append(tests, Test{Tier: Build, Suite: "access", Name: name, Server: s.Name, run: asked(name, s, find)})
+			tests = append(tests, Test{Tier: Build, Suite: accessSuite, Name: name, Server: s.Name, run: asked(name, s, find)})
 		}
 		if s.Bastion {
 			add("the key alone is refused", v.login(fromOutside, asAdmin, "", remote.FactorDemanded))

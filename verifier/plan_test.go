@@ -85,6 +85,19 @@ func TestPlanIsStable(t *testing.T) {
 	}
 }
 
+// A role of which nothing is tested would be promoted unseen: Hallmark's own tests say that a server is in
+// order, not that it does its work.
+func TestCheckWantsTestsForEachRole(t *testing.T) {
+	p := newPlace(t)
+	if err := verifier.Check(p.product, verifier.Smoke); err != nil {
+		t.Errorf("all.yaml is not enough: %v", err)
+	}
+	err := verifier.Check(p.product, verifier.Build)
+	if err == nil || !strings.Contains(err.Error(), "suites/build: no test for role bastion") || !strings.Contains(err.Error(), "bastion.yaml") {
+		t.Errorf("error %v, want it to name the bastion and its remedy", err)
+	}
+}
+
 // Check says it before there is a server, Plan once more.
 func TestTierWithoutTests(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -92,8 +105,10 @@ func TestTierWithoutTests(t *testing.T) {
 		spoil func(*testing.T, *place)
 		says  string // "": there are tests
 	}{
-		"smoke tests":                {verifier.Smoke, func(*testing.T, *place) {}, ""},
-		"build tests":                {verifier.Build, func(*testing.T, *place) {}, ""},
+		"smoke tests": {verifier.Smoke, func(*testing.T, *place) {}, ""},
+		"build tests": {verifier.Build, func(_ *testing.T, p *place) {
+			p.write("suites/build/bastion.yaml", "service: {sshd: {running: true}}\n")
+		}, ""},
 		"no directory":               {"functional", func(*testing.T, *place) {}, "suites/functional"},
 		"no file for any role":       {verifier.Build, onlyFor("mail"), "suites/build"},
 		"another kind of file":       {verifier.Build, rename("web.yml"), "suites/build"},

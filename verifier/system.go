@@ -21,7 +21,7 @@ func (v *Verifier) systemTests(p *product.Product, place Place) []Test {
 	var tests []Test
 	for _, s := range place.Servers() {
 		add := func(name string, run func(context.Context, Place) ([]ledger.Result, error)) {
-			tests = append(tests, Test{Tier: Build, Suite: "system", Name: name, Server: s.Name, run: run})
+			tests = append(tests, Test{Tier: Build, Suite: systemSuite, Name: name, Server: s.Name, run: run})
 		}
 		add("no failed units", v.units(s.Name))
 		add("clean logs", v.logs(s.Name, rules(p, s.Role)))

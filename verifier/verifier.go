@@ -6,7 +6,9 @@ package verifier
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,21 @@ const (
 	Smoke = "smoke"
 	Build = "build"
 )
+
+// Suites of Hallmark's own, beside those of the product.
+const (
+	systemSuite = "system"
+	accessSuite = "access"
+)
+
+// Own reports whether a suite holds tests of the product's own, which say that it does its work. Others say
+// that a server is in order, which one that does nothing is as well.
+func Own(suite string) bool {
+	return suite != "" && suite != systemSuite && suite != accessSuite && suite != environmentSuite
+}
+
+// environmentSuite is where the pipeline records trouble with an environment itself.
+const environmentSuite = "environment"
 
 // Place is the part of an environment that tests need.
 type Place interface {
@@ -59,14 +76,27 @@ type Verifier struct {
 	Failing func(ctx context.Context, results []ledger.Result)
 }
 
-// Check says, before anything is launched, whether a product has tests of a tier at all.
+// Check says, before anything is launched, whether a product has tests of a tier for each of its roles.
 func Check(p *product.Product, tier string) error {
 	var servers []environment.Server
 	for _, s := range p.Servers() {
 		servers = append(servers, environment.Server{Name: s.Name, Role: s.Role})
 	}
-	_, err := new(Verifier).gossTests(p, servers, tier)
-	return err
+	tests, err := new(Verifier).gossTests(p, servers, tier)
+	if err != nil {
+		return err
+	}
+	var untested []string
+	for _, s := range servers {
+		tested := slices.ContainsFunc(tests, func(t Test) bool { return t.Server == s.Name })
+		if !tested && !slices.Contains(untested, s.Role) {
+			untested = append(untested, s.Role)
+		}
+	}
+	if len(untested) == 0 {
+		return nil
+	}
+	return fmt.Errorf("suites/%s: no test for role %s, so nothing would be proved of it; add all.yaml or %s.yaml", tier, strings.Join(untested, ", "), untested[0])
 }
 
 // Plan lists the tests of a tier for a product and the servers of a place. The order and the names

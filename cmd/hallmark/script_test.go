@@ -82,6 +82,7 @@ provider:
   kind: sim
   incus: {cache: "127.0.0.1:3142"}
 limits: {lanes: 4, image-builds: 4}
+upgrade: none-yet
 `
 
 func setUp(e *testscript.Env) error {

@@ -22,6 +22,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2"
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab"
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/machines"
+	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
@@ -76,7 +77,7 @@ func newRegion(t *testing.T, spot bool) *region {
 		t.Fatal(err)
 	}
 	g.cfg.Provider.Kind = "ec2"
-	g.cfg.Product.Retired = []string{"release/1.0"}
+	g.cfg.Product.Retired, g.cfg.Upgrade = []string{"release/1.0"}, config.UpgradeNoneYet
 	g.timeouts.Boot = 20 * time.Minute // the clock is hurried, the machine is not
 	return r
 }

@@ -151,7 +151,7 @@ func (p giving) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Server
 func young(t *testing.T, script ...fault.Fault) *ground {
 	t.Helper()
 	g := newGround(t, script...)
-	g.cfg.Product.Retired = []string{"release/1.0"}
+	g.cfg.Product.Retired, g.cfg.Upgrade = []string{"release/1.0"}, config.UpgradeNoneYet
 	return g
 }
 
@@ -172,6 +172,7 @@ secrets:
 `,
 		"puppet/manifests/site.pp": "notice('hello')\n",
 		"suites/smoke/all.yaml":    "service: {ssh: {running: true}}\n",
+		"suites/build/all.yaml":    "package: {openssh-server: {installed: true}}\n",
 		"suites/build/web.yaml":    "port: {\"tcp:80\": {listening: true}}\n",
 		"app/VERSION":              "1.0\n",
 		"release/procedure.yaml": `version: 1

@@ -13,12 +13,6 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
-// gateOutput is the gate's decision and the image set that it is about.
-type gateOutput struct {
-	Decision Decision        `json:"decision"`
-	Set      ledger.ImageSet `json:"set"`
-}
-
 // recordSets writes down which images belong together: the run's own set and those built for
 // release branches, which stay as long as these are live.
 func (e *Engine) recordSets(ctx context.Context, run ledger.Run, plan runPlan) (ledger.ImageSet, error) {
@@ -65,48 +59,6 @@ func setID(run string, s source, plan runPlan) string {
 func (e *Engine) builtImages(ctx context.Context, run, commit string) ([]ledger.Image, error) {
 	images, err := e.Ledger.Images(ctx, ledger.ImageFilter{Run: run})
 	return slices.DeleteFunc(images, func(i ledger.Image) bool { return i.Commit != commit }), err
-}
-
-// gate decides, and writes the evidence for a good set.
-func (e *Engine) gate(ctx context.Context, run ledger.Run, plan runPlan, set ledger.ImageSet) (gateOutput, error) {
-	results, err := e.Ledger.Results(ctx, run.ID)
-	if err != nil {
-		return gateOutput{}, err
-	}
-	stages, err := e.Ledger.Stages(ctx, run.ID)
-	if err != nil {
-		return gateOutput{}, err
-	}
-	policy := e.Config.Policy[run.Kind]
-	waivers := Waivers(e.Config)
-	now := e.Now()
-	out := gateOutput{Set: set}
-	out.Decision = Decide(required(policy, plan), Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, waivers, laneEnds(plan, stages), results, now)
-	if out.Decision.Verdict != verdict.Passed {
-		return out, nil
-	}
-	images, err := e.builtImages(ctx, run.ID, run.Commit)
-	if err != nil {
-		return out, err
-	}
-	body, _, err := Manifest(run.Branch, run.Commit, images)
-	if err != nil {
-		return out, err
-	}
-	statement, err := Statement(set, body, run, out.Decision, Latest(results, waivers, now), now)
-	if err != nil {
-		return out, err
-	}
-	return out, e.Ledger.RecordEvidence(ctx, ledger.Evidence{Set: set.ID, Run: run.ID, Statement: statement, Created: now})
-}
-
-// Waivers are the configuration's known failures.
-func Waivers(c config.Config) []Waiver {
-	var waivers []Waiver
-	for _, w := range c.Waivers {
-		waivers = append(waivers, Waiver{Test: w.Test, Ticket: w.Ticket, Expires: w.Expires, Reason: w.Reason})
-	}
-	return waivers
 }
 
 // promote publishes the run's set and moves the channel to it, if nobody else moved it since the run began,
@@ -179,28 +131,4 @@ func (e *Engine) keep(ctx context.Context, concluding string) (imager.Keep, erro
 		}
 	}
 	return keep, err
-}
-
-// required is the policy's matrix, spelled out for the scenarios of this run.
-func required(policy config.Policy, plan runPlan) []Cell {
-	var cells []Cell
-	for _, r := range policy.Require {
-		scenarios := []string{r.Scenario}
-		if r.Scenario == "upgrade" {
-			scenarios = nil
-			for _, release := range plan.Releases {
-				scenarios = append(scenarios, ScenarioUpgrade(release.Branch))
-			}
-		}
-		for _, scenario := range scenarios {
-			for _, origin := range r.Origins {
-				for _, phase := range r.Phases {
-					for _, tier := range r.Tiers {
-						cells = append(cells, Cell{scenario, origin, phase, tier})
-					}
-				}
-			}
-		}
-	}
-	return cells
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -27,27 +28,14 @@ func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, erro
 	if d.Attempts, err = l.Results(ctx, run.ID); err != nil {
 		return d, err
 	}
-	at := d.Now
-	if !run.Finished.IsZero() {
-		at = run.Finished
-	}
-	d.Results = Latest(d.Attempts, Waivers(parts.Config), at)
-	var plan runPlan
 	for _, s := range d.Stages {
 		if branch, ok := strings.CutPrefix(s.Path, PlanStage); ok {
 			commit, from, _ := strings.Cut(s.Detail, " ")
-			plan.Releases = append(plan.Releases, source{Branch: branch, Commit: commit, From: from})
 			d.Releases = append(d.Releases, report.Release{Branch: branch, Commit: commit, Source: from})
 		}
 	}
-	policy := parts.Config.Policy[run.Kind]
-	cells := required(policy, plan)
-	for _, c := range cells {
-		d.Required = append(d.Required, report.Place(c))
-	}
-	if slices.ContainsFunc(d.Stages, func(s ledger.Stage) bool { return s.Path == "gate" && s.State == stageDone }) {
-		decision := Decide(cells, Budget{Waived: policy.Budgets.Waived, Flaky: policy.Budgets.Flaky}, Waivers(parts.Config), laneEnds(plan, d.Stages), d.Attempts, at)
-		d.Gate = &report.Gate{Verdict: decision.Verdict, Reasons: decision.Reasons, Counts: decision.Counts}
+	if err := addDecision(ctx, parts, &d); err != nil {
+		return d, err
 	}
 	if d.Branch, err = l.BranchStatus(ctx, run.Branch, run.Kind); err != nil {
 		return d, err
@@ -67,6 +55,47 @@ func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, erro
 	}
 	d.Commits = changes(ctx, parts.Product, d.Branch)
 	return d, images(ctx, l, &d)
+}
+
+// addDecision tells what the gate decided, as it is stored, and the results as it saw them. Of a run that has
+// not come to the gate it tells what would be required now.
+func addDecision(ctx context.Context, parts Parts, d *report.Data) error {
+	at := d.Now
+	if !d.Run.Finished.IsZero() {
+		at = d.Run.Finished
+	}
+	made, err := DecisionOn(ctx, parts.Ledger, d.Run.ID)
+	switch {
+	case err == nil:
+		at = made.At
+		d.Gate = &report.Gate{
+			Verdict: made.Verdict, Reasons: made.Reasons, Counts: made.Counts, At: made.At,
+			Allowed: map[string]int{"waived": made.Demand.Budgets.Waived, "flaky": made.Demand.Budgets.Flaky, "skipped": made.Demand.Budgets.Skipped},
+		}
+		for _, w := range made.Demand.Waivers {
+			d.Gate.Waivers = append(d.Gate.Waivers, report.Waiver(w))
+		}
+		d.Channel = made.Demand.Channel
+	case !errors.Is(err, ledger.ErrNotFound):
+		return err
+	default:
+		var plan runPlan
+		for _, r := range d.Releases {
+			plan.Releases = append(plan.Releases, source{Branch: r.Branch, Commit: r.Commit})
+		}
+		if made.Demand, err = demandOf(ctx, parts, d.Run, plan); err != nil {
+			return err
+		}
+		if i := slices.IndexFunc(d.Stages, func(s ledger.Stage) bool { return s.Path == "gate" && s.State == stageDone }); i >= 0 { // by a Hallmark that stored no decisions
+			d.Gate = &report.Gate{Verdict: d.Stages[i].Verdict, Reasons: []string{cmp.Or(d.Stages[i].Detail, d.Run.Reason)}, At: d.Stages[i].Finished}
+		}
+	}
+	d.Notes = made.Demand.Notes
+	d.Results = Latest(d.Attempts, made.Demand.Waivers, at)
+	for _, c := range made.Demand.Cells {
+		d.Required = append(d.Required, report.Place(c))
+	}
+	return nil
 }
 
 // spent estimates what a run has cost so far, from what the ledger keeps of its environments and images;

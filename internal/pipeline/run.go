@@ -94,6 +94,9 @@ func (e *Engine) pass(ctx dbos.Context, id string) (conclusion, error) {
 // check looks at the product before anything is launched.
 func (e *Engine) check(ctx dbos.Context, run ledger.Run) error {
 	_, err := step(ctx, e, run.ID, "check", func(ctx context.Context) (bool, error) {
+		if err := noneYet(ctx, e.Parts); err != nil {
+			return false, err
+		}
 		p, err := e.products.get(ctx, run.Commit)
 		if err != nil {
 			return false, unreadable(err)

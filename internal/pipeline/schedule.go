@@ -44,6 +44,9 @@ func Preflight(ctx context.Context, parts Parts, r *Request) error {
 	if err := r.resolve(ctx, parts); err != nil {
 		return err
 	}
+	if err := noneYet(ctx, parts); err != nil {
+		return err
+	}
 	p, err := newShelf(parts.Product, parts.Config.ProductsDir()).get(ctx, r.Commit)
 	if err != nil {
 		return err

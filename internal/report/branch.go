@@ -27,7 +27,7 @@ func newBranch(d Data) Branch {
 	}
 	if s.Last == nil {
 		b.Status = Unsure
-		b.Answer = fmt.Sprintf("No run of %s has said anything about it yet.", s.Branch)
+		b.Answer = fmt.Sprintf("No run of %s has said anything about it yet.", s.Branch) + aside(d.Run)
 		return b
 	}
 	b.Status, b.Since = statusOfVerdict(s.Verdict), s.Since.Created
@@ -47,11 +47,23 @@ func newBranch(d Data) Branch {
 	if s.Latest != nil && s.Latest.ID != s.Last.ID {
 		b.Answer += fmt.Sprintf(" The latest run, %s, was inconclusive.", s.Latest.ID)
 	}
+	b.Answer += aside(d.Run)
 	if s.Before != nil && s.Since.ID == d.Run.ID {
 		b.Span = "since it was " + map[bool]string{true: "green", false: "red"}[s.Verdict == verdict.Failed]
 		b.Changed = changedBetween(*s.Before, *s.Since, colour)
 	}
 	return b
+}
+
+// aside says why a run is no news of its branch, if a person asked for it in such a way.
+func aside(run ledger.Run) string {
+	switch {
+	case run.Options.NoPromote:
+		return " This run does not speak for the branch: it was not to promote."
+	case run.Options.NotHead:
+		return " This run does not speak for the branch: its commit was not the head."
+	}
+	return ""
 }
 
 // changedBetween names what can have turned the branch.

@@ -29,7 +29,8 @@ type Data struct {
 
 	Cost *cost.Estimate // nil: nothing is known of it
 
-	Gate *Gate // nil: not reached
+	Gate  *Gate    // as it was decided; nil: not reached
+	Notes []string // what the policy requires and was not to be had yet, in whole sentences
 
 	Set         ledger.ImageSet
 	Images      []ledger.Image // of Set
@@ -60,7 +61,18 @@ type Commit struct {
 type Gate struct {
 	Verdict verdict.Verdict `json:"verdict"`
 	Reasons []string        `json:"reasons"`
-	Counts  map[string]int  `json:"counts"` // outcome → tests
+	Counts  map[string]int  `json:"counts"`            // outcome → tests
+	Allowed map[string]int  `json:"allowed,omitempty"` // outcome → tests, by the policy's budgets
+	Waivers []Waiver        `json:"waivers,omitempty"` // that it knew
+	At      time.Time       `json:"at"`
+}
+
+// Waiver is a known failure, as the gate knew it.
+type Waiver struct {
+	Test    string    `json:"test"`
+	Ticket  string    `json:"ticket"`
+	Expires time.Time `json:"expires"`
+	Reason  string    `json:"reason"`
 }
 
 // Shown is where it is kept what a server showed that did not come up.

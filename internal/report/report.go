@@ -51,6 +51,7 @@ type Report struct {
 	Upgrades []Upgrade       `json:"upgrades,omitempty"`
 
 	Gate     *Gate         `json:"gate,omitempty"`
+	Notes    []string      `json:"notes,omitempty"` // what the policy requires and was not to be had yet
 	Channel  string        `json:"channel,omitempty"`
 	Moves    []ledger.Move `json:"moves,omitempty"`
 	Evidence *Evidence     `json:"evidence,omitempty"`
@@ -68,7 +69,7 @@ type Evidence struct {
 // New tells the story of a run from its records. Whatever steers a terminal is taken out of their texts.
 func New(d Data) Report {
 	r := Report{
-		Run: d.Run, Status: statusOf(d.Run), Generated: d.Now, Set: d.Set, Gate: newGate(d.Gate), Channel: d.Channel, Moves: d.Moves,
+		Run: d.Run, Status: statusOf(d.Run), Generated: d.Now, Set: d.Set, Gate: newGate(d.Gate), Notes: d.Notes, Channel: d.Channel, Moves: d.Moves,
 		Counts: map[ledger.Outcome]int{}, Shown: d.Shown, Cost: d.Cost, results: d.Results,
 	}
 	if !d.Run.Started.IsZero() {
@@ -117,6 +118,20 @@ func newGate(g *Gate) *Gate {
 		told.Reasons = append(told.Reasons, Plain(reason))
 	}
 	return &told
+}
+
+// allowance says what the policy allowed, if it did.
+func (g Gate) allowance() string {
+	var words []string
+	for _, o := range []ledger.Outcome{ledger.Flaky, ledger.Waived, ledger.Skipped} {
+		if n := g.Allowed[string(o)]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, o))
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "The policy allowed " + list(words) + "."
 }
 
 func statusOf(run ledger.Run) Status {

@@ -45,6 +45,7 @@ func Text(w io.Writer, r Report, t Terminal) error {
 	p := &page{Terminal: t, width: max(t.Width, 50)}
 	p.head(r)
 	p.matrices(r)
+	p.notes(r)
 	p.failures(r)
 	p.shown(r)
 	p.tolerated(r)
@@ -367,6 +368,14 @@ func (p *page) packages(r Report) {
 	}
 }
 
+// notes tells what was not tested although the policy requires it.
+func (p *page) notes(r Report) {
+	for _, note := range r.Notes {
+		p.line("")
+		p.wrapped(2, p.paint(Unsure, signs[Unsure].sign)+" "+note)
+	}
+}
+
 func (p *page) gate(r Report) {
 	if r.Gate == nil && len(r.Moves) == 0 {
 		return
@@ -377,6 +386,9 @@ func (p *page) gate(r Report) {
 		p.wrapped(2, p.paint(s, signs[s].sign+" "+r.Gate.Verdict.String())+": "+countsOf(r.Counts))
 		for _, reason := range r.Gate.Reasons {
 			p.wrapped(4, reason)
+		}
+		if text := r.Gate.allowance(); text != "" {
+			p.wrapped(4, text)
 		}
 	}
 	for _, m := range r.Moves {
