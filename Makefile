@@ -53,7 +53,11 @@ SOAK_SEED = 1
 SOAK_SMALL = 20
 SOAK_ACME = 3
 SOAK_PLANTS = 5
-SOAK_LOCKOUTS =
+SOAK_LOCKOUTS = make faults
+
+.PHONY: faults
+faults: base ## every way in which a product can lock admins out, planted on real servers (15 minutes)
+	go test -count 1 -timeout 50m -v -run TestRealLockouts ./internal/environment -lockouts
 
 .PHONY: soak
 soak: base ## nightly runs again and again on a loaded machine, and planted defects: hours; goes on where it stood

@@ -1,6 +1,7 @@
 package environment_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,31 @@ func TestLockoutThatPassedIsNone(t *testing.T) {
 	g.world.Trouble("bastion", environmenttest.Trouble{})
 	if audit := e.Audit(t.Context(), "web-1"); verdict.Judge(verdict.CauseOf(err), audit) != verdict.Inconclusive || !audit.Clean() {
 		t.Errorf("audit %+v", audit)
+	}
+}
+
+// A way that is closed after a reboot only, as by a service that was started and not enabled, is told as
+// soon as the console says that the boot is over.
+func TestLockoutAfterReboot(t *testing.T) {
+	for _, c := range lockouts {
+		t.Run(c.name, func(t *testing.T) {
+			g := newGround(t)
+			e := g.up(environment.Base)
+			g.world.Trouble(c.server, environmenttest.Trouble{Closed: c.leg, Silent: c.silent})
+			began := g.hand.Now()
+			err := environment.Do(t.Context(), e.Reboot())
+			audit := e.Audit(t.Context(), verdict.ServerOf(err))
+			if got := verdict.Judge(verdict.CauseOf(err), audit); err == nil || got != verdict.Failed {
+				t.Errorf("judged %s: %v\naudit %+v", got, err, audit)
+			}
+			if said := verdict.Explain(verdict.CauseOf(err), audit) + fmt.Sprint(err); !strings.Contains(said, "leg \""+string(c.leg)+"\"") {
+				t.Errorf("told as %q, want leg %q", said, c.leg)
+			}
+			if took := g.hand.Now().Sub(began); took > time.Minute {
+				t.Errorf("told %v after the reboot", took)
+			}
+			g.destroyed(e)
+		})
 	}
 }
 

@@ -45,6 +45,7 @@ type machine struct {
 	Ready    bool           `json:"ready"`               // converged in this life
 	Boot     string         `json:"boot"`                // the boot that we expect; "": not known yet
 	Left     string         `json:"left,omitempty"`      // the boot that a reboot must leave behind
+	LeftAt   time.Time      `json:"left_at,omitzero"`    // when that reboot was asked for
 	Down     bool           `json:"down,omitempty"`      // crashed on purpose
 	Status   *puppet.Status `json:"status,omitempty"`    // of the newest provisioning
 	Report   *puppet.Report `json:"report,omitempty"`    // of the newest provisioning that could be read
@@ -86,6 +87,7 @@ func Uses(e ledger.Environment) ([]cost.Use, error) {
 // forget drops what is only true of one life of the server.
 func (m *machine) forget() {
 	m.ID, m.HostKeys, m.Ready, m.Boot, m.Left, m.Down, m.Status = "", nil, false, "", "", false, nil
+	m.LeftAt = time.Time{}
 }
 
 // plan adopts the environment of r.Spec.ID, or records r as a new one.

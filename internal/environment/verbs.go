@@ -30,7 +30,7 @@ func (e *Environment) Reboot() []Step {
 func (e *Environment) rebootAll(ctx context.Context) error {
 	if err := e.change(ctx, func(r *record) {
 		for _, m := range r.Servers {
-			m.leave()
+			m.leave(e.site.clock().Now())
 		}
 	}); err != nil {
 		return err
@@ -50,9 +50,9 @@ func (e *Environment) rebootAll(ctx context.Context) error {
 }
 
 // leave notes that the boot a server is on must not be its next. A boot that was left before stays so.
-func (m *machine) leave() {
+func (m *machine) leave(now time.Time) {
 	if m.Boot != "" {
-		m.Left, m.Boot = m.Boot, ""
+		m.Left, m.Boot, m.LeftAt = m.Boot, "", now
 	}
 }
 
@@ -165,7 +165,7 @@ func (e *Environment) Crash(ctx context.Context, server string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.alter(ctx, server, func(m *machine) { m.leave(); m.Down = true }); err != nil {
+	if err := e.alter(ctx, server, func(m *machine) { m.leave(e.site.clock().Now()); m.Down = true }); err != nil {
 		return err
 	}
 	e.ways.drop(server)
@@ -179,6 +179,9 @@ func (e *Environment) Crash(ctx context.Context, server string) error {
 func (e *Environment) Start(ctx context.Context, server string) error {
 	m, err := e.standing(server)
 	if err != nil {
+		return err
+	}
+	if err := e.alter(ctx, server, func(m *machine) { m.LeftAt = e.site.clock().Now() }); err != nil {
 		return err
 	}
 	if err := e.site.Provider.Start(ctx, m.ID); err != nil {
@@ -234,7 +237,7 @@ func (e *Environment) Snapshot(name string) []Step {
 // Restore gives the steps that take every server back to a snapshot, and wait until each is up.
 func (e *Environment) Restore(name string) []Step {
 	steps := e.snapshots("restore", func(ctx context.Context, s cloud.Snapshotter, m machine) error {
-		if err := e.alter(ctx, m.Name, func(m *machine) { m.leave() }); err != nil {
+		if err := e.alter(ctx, m.Name, func(m *machine) { m.leave(e.site.clock().Now()) }); err != nil {
 			return err
 		}
 		e.ways.drop(m.Name)

@@ -64,10 +64,30 @@ func (e *Environment) newDoor(reported func(ctx context.Context, server string) 
 	return &door{env: e, reported: reported}
 }
 
-// ready reports whether a server has converged and is not about to boot.
-func (e *Environment) ready(_ context.Context, server string) bool {
+// ready reports whether a server has converged, and, if it was rebooted since, has said on its console that
+// this boot is over.
+func (e *Environment) ready(ctx context.Context, server string) bool {
 	m := e.machine(server)
-	return m.Ready && m.Left == ""
+	if !m.Ready || m.Left == "" {
+		return m.Ready
+	}
+	console, err := e.site.Provider.Console(ctx, m.ID)
+	return err == nil && bootedSince(console, m.LeftAt)
+}
+
+// bootEnd is what cloud-init says on the console at the end of every boot (cc_final_message), when all that
+// multi-user.target wants was started.
+var bootEnd = regexp.MustCompile(`Cloud-init v\. \S+ finished at (\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4})`)
+
+// bootedSince reports whether a console tells of a boot that ended after a moment. Its times have no
+// fractions of a second.
+func bootedSince(console []byte, moment time.Time) bool {
+	for _, m := range bootEnd.FindAllSubmatch(console, -1) {
+		if at, err := time.Parse(time.RFC1123Z, string(m[1])); err == nil && !at.Before(moment.Truncate(time.Second)) {
+			return true
+		}
+	}
+	return false
 }
 
 // shut takes a try's error and reports whether the way is closed for certain. Then the environment's next

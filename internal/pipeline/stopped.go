@@ -43,14 +43,19 @@ func (w *work) compareStops(ctx context.Context, r *ledger.Result) error {
 	return nil
 }
 
-// stops completes results that say that a server stopped.
-func (w *work) stops(ctx context.Context, results []ledger.Result) error {
+// stops completes results that say that a server stopped, and gives the message if it stops each time.
+func (w *work) stops(ctx context.Context, results []ledger.Result) (said string, err error) {
 	for i := range results {
-		if results[i].Cause == verdict.ServerStopped {
-			if err := w.compareStops(ctx, &results[i]); err != nil {
-				return err
-			}
+		r := &results[i]
+		if r.Cause != verdict.ServerStopped {
+			continue
+		}
+		if err := w.compareStops(ctx, r); err != nil {
+			return "", err
+		}
+		if r.Cause == verdict.StoppedItself {
+			said = r.Message
 		}
 	}
-	return nil
+	return said, nil
 }

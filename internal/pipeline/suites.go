@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,8 +94,9 @@ func (w *work) test(ctx context.Context, v verifier.Verifier, phase string, t ve
 			out.Inconclusive++
 		}
 	}
+	var err error
 	keyed := w.keyed(phase, results)
-	if err := w.stops(ctx, keyed); err != nil {
+	if out.Stops, err = w.stops(ctx, keyed); err != nil {
 		return tested{}, err
 	}
 	return out, w.Ledger.RecordResults(ctx, keyed...)
@@ -102,8 +104,9 @@ func (w *work) test(ctx context.Context, v verifier.Verifier, phase string, t ve
 
 // tested is what one test came to.
 type tested struct {
-	Failed       int `json:"failed"`
-	Inconclusive int `json:"inconclusive"`
+	Failed       int    `json:"failed"`
+	Inconclusive int    `json:"inconclusive"`
+	Stops        string `json:"stops,omitempty"` // tells of a server that stops in every fresh environment
 }
 
 func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note func(string)) (verdict.Verdict, error) {
@@ -138,6 +141,7 @@ func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note fun
 			if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {
 				return verdict.Inconclusive, err
 			}
+			total.Stops = cmp.Or(total.Stops, outs[i].Stops)
 			total.Failed, total.Inconclusive = total.Failed+outs[i].Failed, total.Inconclusive+outs[i].Inconclusive
 		}
 		for i, err := range errs {
@@ -150,6 +154,8 @@ func (w *work) tier(ctx dbos.Context, phase, tier string, code *copyOf, note fun
 		}
 	}
 	switch {
+	case total.Stops != "":
+		return verdict.Inconclusive, &judgedError{verdict.Inconclusive, tier + " tests inconclusive: " + total.Stops}
 	case total.Inconclusive > 0:
 		return verdict.Inconclusive, nil
 	case total.Failed > 0:

@@ -57,6 +57,13 @@ func wantCause(t *testing.T, err error, want verdict.Cause) {
 	}
 }
 
+func wantLeg(t *testing.T, err error, want verdict.Leg) {
+	t.Helper()
+	if got := verdict.LegOf(err); got != want {
+		t.Errorf("leg %q, want %q, of: %v", got, want, err)
+	}
+}
+
 func TestManySessionsShareOneLoginAtTheBastion(t *testing.T) {
 	h := newTwoHops(t, Options{})
 	var wg sync.WaitGroup
@@ -185,6 +192,27 @@ func TestCloseEndsADialUnderWay(t *testing.T) {
 	}
 }
 
+// closedLegs is what errors of TestLegs say of an admin's way, and whether the far end said it itself.
+var closedLegs = map[string]struct {
+	leg      verdict.Leg
+	answered bool
+}{
+	"bastion: nothing listens":  {verdict.LegBastionPort, true},
+	"bastion: no handshake":     {verdict.LegBastionPort, true},
+	"bastion: silence":          {verdict.LegBastionPort, false},
+	"bastion: key":              {verdict.LegBastionKey, true},
+	"bastion: hangs up":         {verdict.LegAccount, true},
+	"bastion: code":             {verdict.LegFactor, true},
+	"bastion: no second factor": {verdict.LegFactor, true},
+	"bastion: no forwarding":    {verdict.LegForwarding, true},
+	"server: nothing listens":   {verdict.LegServerPort, true},
+	"server: no handshake":      {verdict.LegServerPort, true},
+	"server: user":              {verdict.LegServerKey, true},
+	"server: key":               {verdict.LegServerKey, true},
+	"server: hangs up":          {verdict.LegAccount, true},
+	"server: wants a code":      {verdict.LegFactor, true},
+}
+
 // Every leg that can break, and what it is called.
 func TestLegs(t *testing.T) {
 	other := newSigner(t)
@@ -196,6 +224,12 @@ func TestLegs(t *testing.T) {
 	}{
 		{"bastion: nothing listens", func(h *twoHops, _ *Server) { h.bastion.listen.Close() }, verdict.RemoteBastion, "refused"},
 		{"bastion: no handshake", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.mute = true }) }, verdict.RemoteBastion, "no SSH handshake within 100ms"},
+		{"bastion: silence", func(h *twoHops, _ *Server) {
+			h.path.options.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+		}, verdict.RemoteBastion, "no answer within 100ms"},
 		{"bastion: key", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.users = nil }) }, verdict.RemoteBastion, "refuses the user or the key"},
 		{"bastion: hangs up", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.hangUp = true }) }, verdict.RemoteBastion, "hung up during the login"},
 		{"bastion: host key", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.hostKey = other }) }, verdict.RemoteBastion, "host key mismatch: bastion"},
@@ -219,7 +253,7 @@ func TestLegs(t *testing.T) {
 			h := newTwoHops(t, Options{})
 			s := h.server()
 			test.harm(h, &s)
-			if strings.Contains(test.name, "handshake") {
+			if strings.Contains(test.name, "handshake") || strings.Contains(test.name, "silence") {
 				h.path.options.LoginTimeout = 100 * time.Millisecond
 			}
 			_, err := h.path.Open(t.Context(), s)
@@ -230,6 +264,10 @@ func TestLegs(t *testing.T) {
 			var coded *verdict.Error
 			if !errors.As(err, &coded) || coded.Server == "" || strings.Contains(err.Error(), testSeed) {
 				t.Errorf("error %#v", err)
+			}
+			want := closedLegs[test.name]
+			if got := verdict.LegOf(err); got != want.leg || Answered(err) != want.answered {
+				t.Errorf("leg %q, answered %v, want %+v, of: %v", got, Answered(err), want, err)
 			}
 		})
 	}

@@ -228,6 +228,7 @@ func TestSudoThatRefuses(t *testing.T) {
 	secret := strings.NewReader("secret")
 	_, err := s.Run(t.Context(), Command{Line: "id", Sudo: true, Stdin: secret})
 	wantCause(t, err, verdict.ServerSudo)
+	wantLeg(t, err, verdict.LegSudo)
 	if !strings.Contains(err.Error(), "sudo: a password is required") {
 		t.Errorf("error %v", err)
 	}
@@ -261,6 +262,7 @@ func TestAServerThatRunsNothing(t *testing.T) {
 	_, s := newSession(t, func(b *behaviour) { b.noExec = true })
 	_, err := s.Run(t.Context(), Command{Line: "id"})
 	wantCause(t, err, verdict.ServerLogin)
+	wantLeg(t, err, verdict.LegShell)
 }
 
 func TestAShellThatIsNone(t *testing.T) {
@@ -274,6 +276,7 @@ func TestAShellThatIsNone(t *testing.T) {
 	_, s := newSession(t, func(b *behaviour) { b.path = dir + ":" + os.Getenv("PATH") })
 	_, err := s.Run(t.Context(), Command{Line: "id"})
 	wantCause(t, err, verdict.ServerLogin)
+	wantLeg(t, err, verdict.LegShell)
 	if !strings.Contains(err.Error(), "not available") {
 		t.Errorf("error %v", err)
 	}

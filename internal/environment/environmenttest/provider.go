@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -64,6 +65,9 @@ func (p provider) Console(ctx context.Context, id cloud.ServerID) ([]byte, error
 		if p.world.settle(h); h.status != nil {
 			said = fmt.Appendf(said, "hallmark-provision: report %s\n", encode(h.status))
 		}
+		if !h.booted.IsZero() {
+			said = fmt.Appendf(said, "cloud-init[131]: Cloud-init v. 22.4.2 finished at %s. Datasource DataSourceNoCloud.\n", h.booted.UTC().Format(time.RFC1123Z))
+		}
 	}
 	return said, nil
 }
@@ -89,7 +93,7 @@ func (w *World) booted(id cloud.ServerID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if h := w.hosts[id]; h != nil && !w.trouble[h.name].Stuck {
-		h.boot = w.nextBoot()
+		h.boot, h.booted = w.nextBoot(), w.clock.Now()
 		if !h.began.IsZero() {
 			h.start(w.clock.Now())
 		}

@@ -138,6 +138,7 @@ type host struct {
 	name      string
 	address   netip.Addr
 	boot      string
+	booted    time.Time // end of its last boot but the first
 	files     map[string]string
 	bootstrap string // authorized_keys line of the bootstrap user, "" once it is gone
 	began     time.Time
