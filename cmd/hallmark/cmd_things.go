@@ -44,46 +44,22 @@ func (c *cli) images() *cobra.Command {
 			for _, i := range images {
 				rows = append(rows, []string{i.ID, i.Role, i.Branch, short(i.Commit), short(i.BaseDigest), fmt.Sprintf("%d MiB", i.SizeBytes>>20), when(i.Created)})
 			}
-			return c.show(nonNil(images), []string{"image", "role", "branch", "commit", "base", "size", "created"}, rows)
+			suspects, err := l.Suspects(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := c.show(nonNil(images), []string{"image", "role", "branch", "commit", "base", "size", "created"}, rows); err != nil {
+				return err
+			}
+			if n := len(suspects); n > 0 {
+				c.say("%d resources of this installation that the ledger does not know are in quarantine: see `hallmark gc --dry-run`\n", n)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&filter.Run, "run", "", "only those of this run")
 	cmd.Flags().StringVar(&filter.Role, "role", "", "only those of this role")
 	cmd.Flags().BoolVar(&filter.Deleted, "deleted", false, "also those that were removed")
-	return cmd
-}
-
-func (c *cli) gc() *cobra.Command {
-	var dry bool
-	cmd := &cobra.Command{
-		Use:   "gc",
-		Short: "Remove what outlived its purpose: servers, volumes, networks, unknown images, their snapshots",
-		Long: `Gc looks in all regions in use, and touches only what this installation made. It removes what is of an
-environment whose lease or deadline is over, whose run has ended, or that the ledger does not know, and images
-and snapshots that the ledger does not know while no run is at work. And it has the provider tell others what
-channels hold, where it does that. The daemon does all of it every minute.`,
-		Example: "  hallmark gc --dry-run\n  hallmark gc --dry-run -o json",
-		Args:    takes(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			parts, err := c.open(cmd)
-			if err != nil {
-				return err
-			}
-			defer parts.Ledger.Close()
-			var aligned error
-			if !dry {
-				aligned = pipeline.Align(cmd.Context(), parts)
-			}
-			found, err := pipeline.Reap(cmd.Context(), parts, dry)
-			err = errors.Join(aligned, err)
-			var rows [][]string
-			for _, l := range found {
-				rows = append(rows, []string{string(l.Kind), dash(l.Name), l.ID, dash(l.Tags.Environment), dash(l.Tags.Run), l.Why})
-			}
-			return errors.Join(err, c.show(nonNil(found), []string{"kind", "name", "id", "environment", "run", "why"}, rows))
-		},
-	}
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be removed, remove nothing")
 	return cmd
 }
 

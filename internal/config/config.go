@@ -109,9 +109,11 @@ type Environment struct {
 	Deadline time.Duration `key:"deadline"` // hard cap from creation
 }
 
-// Keep says which superseded images stay. What a channel or a live release needs always stays.
+// Keep says how much stays of what nothing needs any more. What a channel holds or can go back to, a live
+// release, or a run at work needs always stays.
 type Keep struct {
 	Candidates int `key:"candidates"` // newest image sets of a branch that were never promoted
+	Unknown    Age `key:"unknown"`    // what is this installation's and the ledger does not know
 }
 
 // Schedule starts runs by the clock.

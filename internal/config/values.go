@@ -89,3 +89,25 @@ func ParseExpiry(text string) (time.Time, error) {
 	}
 	return time.Parse(time.RFC3339, text)
 }
+
+// Age is how long something is kept: a duration, or forever, which is its zero.
+type Age time.Duration
+
+// UnmarshalText reads forever or a duration.
+func (a *Age) UnmarshalText(text []byte) error {
+	if string(text) == "forever" {
+		*a = 0
+		return nil
+	}
+	d, err := ParseDuration(string(text))
+	if err != nil || d == 0 {
+		return errors.New("is no age: write forever, or a duration such as 30d")
+	}
+	*a = Age(d)
+	return nil
+}
+
+// Over reports whether what began at a time is older at another.
+func (a Age) Over(since, now time.Time) bool {
+	return a > 0 && now.Sub(since) > time.Duration(a)
+}

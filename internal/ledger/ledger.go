@@ -33,6 +33,7 @@ var (
 // same file open. Every write is one transaction.
 type Ledger struct {
 	db    *sql.DB
+	path  string
 	keys  keyFile
 	clock func() time.Time
 	say   func(text string)
@@ -56,6 +57,7 @@ func WithNotices(say func(text string)) Option {
 // to date. The key for sealed columns is the file secrets.key beside it, made on first use.
 func Open(ctx context.Context, path string, options ...Option) (*Ledger, error) {
 	l := &Ledger{
+		path:  path,
 		keys:  keyFile{path: filepath.Join(filepath.Dir(path), "secrets.key")},
 		clock: time.Now,
 		say:   func(string) {},

@@ -77,6 +77,10 @@ func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.Imag
 	if err != nil {
 		return nil, err
 	}
+	unsettled, err := unsettledChannels(ctx, a.parts, s)
+	if err != nil {
+		return nil, err
+	}
 	wanted := offers(s.held, s.before)
 	// What a channel still names stays as that channel wants it, until it names another.
 	both := offers(s.held, s.before, s.named)
@@ -89,7 +93,10 @@ func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.Imag
 	for _, channel := range slices.Sorted(maps.Keys(s.held)) {
 		lacks := func(id cloud.ImageID) bool { return !slices.Contains(s.published[id], channel) }
 		err := errStays // all roles move at once, or none
-		if !slices.ContainsFunc(slices.Collect(maps.Values(s.held[channel])), lacks) {
+		if why := unsettled[channel]; why != nil {
+			err = why
+			failed = errors.Join(failed, err)
+		} else if !slices.ContainsFunc(slices.Collect(maps.Values(s.held[channel])), lacks) {
 			err = point(ctx, a.parts, a.p, channel, s.held[channel], s.named[channel])
 			failed = errors.Join(failed, err)
 		} else if alone == nil {
@@ -105,8 +112,12 @@ func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.Imag
 		return nil, failed
 	}
 	a.publish(ctx, wanted, s.published) // without what channels have left
+	doubtful, err := doubtfulOffers(ctx, a.parts, s.published)
+	if err != nil {
+		return lacking, errors.Join(failed, err)
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.published)) {
-		if both[id] == nil {
+		if both[id] == nil && !doubtful[id] {
 			failed = errors.Join(failed, a.withdraw(ctx, id))
 		}
 	}

@@ -82,6 +82,9 @@ func Unfinished(ctx context.Context, l *ledger.Ledger) ([]ledger.Run, error) {
 }
 
 func start(ctx context.Context, parts Parts, database, only string) (*Engine, error) {
+	if err := Recognise(ctx, parts); err != nil { // before anything is recorded in it
+		return nil, err
+	}
 	d, err := dbos.NewContext(ctx, dbos.Config{
 		AppName: "hallmark", DatabaseURL: "sqlite:" + database,
 		ApplicationVersion: workflowSchema, ExecutorID: "local", Logger: quiet(parts.Log),

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/hallmark-ci/hallmark/imager"
-	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -74,61 +72,4 @@ func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judg
 		return plan.Channel, fmt.Errorf("promote %s to %s: %w; look with `hallmark channels`, then `hallmark promote %s %s`", judged.Set.ID, plan.Channel, err, judged.Set.ID, plan.Channel)
 	}
 	return plan.Channel, nil
-}
-
-// prune removes images that nothing needs any more: no channel, no live release branch, no run at
-// work.
-func (e *Engine) prune(ctx context.Context, concluding string) error {
-	var h imager.Holdings
-	var err error
-	if h.Images, err = e.Ledger.Images(ctx, ledger.ImageFilter{}); err != nil {
-		return err
-	}
-	if h.Sets, err = e.Ledger.Sets(ctx, "", 0); err != nil {
-		return err
-	}
-	if h.Channels, err = e.Ledger.Channels(ctx); err != nil {
-		return err
-	}
-	for _, c := range h.Channels {
-		moves, err := e.Ledger.Moves(ctx, c.Name, 0)
-		if err != nil {
-			return err
-		}
-		h.Moves = append(h.Moves, moves...)
-	}
-	keep, err := e.keep(ctx, concluding)
-	if err != nil {
-		return err
-	}
-	var failed error
-	for _, image := range imager.Superseded(h, keep) { // one that is still used must not keep the others
-		// First it is given up: from then on nobody can promote it, and what is not removed the reaper finds.
-		err := e.Ledger.RetireImage(ctx, image.ID, e.Now())
-		if errors.Is(err, ledger.ErrHeld) { // somebody has just promoted it
-			continue
-		}
-		if err != nil {
-			return errors.Join(failed, err)
-		}
-		if err := discard(ctx, e.Parts, cloud.ImageID(image.ProviderID)); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("image %s: %w", image.ID, err))
-		}
-	}
-	return failed
-}
-
-func (e *Engine) keep(ctx context.Context, concluding string) (imager.Keep, error) {
-	keep := imager.Keep{Newest: e.Config.Keep.Candidates}
-	var err error
-	if keep.Branches, err = e.Product.LiveReleases(ctx, e.Config.Product.Releases, e.Config.Product.Retired); err != nil {
-		return keep, err
-	}
-	working, err := e.Ledger.Runs(ctx, ledger.RunFilter{States: []ledger.RunState{ledger.Working, ledger.Cancelling}})
-	for _, r := range working {
-		if r.ID != concluding {
-			keep.Runs = append(keep.Runs, r.ID)
-		}
-	}
-	return keep, err
 }

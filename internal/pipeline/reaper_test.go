@@ -123,8 +123,21 @@ func TestReap(t *testing.T) {
 	if found, err = pipeline.Reap(ctx, d.parts, false); err != nil || !slices.Equal(names(found), want) {
 		t.Errorf("reaped: %v, %v", names(found), err)
 	}
-	if found, err = pipeline.Reap(ctx, d.parts, true); err != nil || len(found) > 0 {
+	// What the ledger does not know stays until somebody confirms that nobody needs it.
+	found, err = pipeline.Reap(ctx, d.parts, true)
+	if err != nil || !slices.Equal(names(found), []string{"stray", "unknown"}) || len(found) != 3+1 {
 		t.Errorf("left after reaping: %v, %v", found, err)
+	}
+	for _, l := range found {
+		if l.Quarantined.IsZero() {
+			t.Errorf("%s %s is not in quarantine", l.Kind, l.Name)
+		}
+	}
+	if _, err = (pipeline.Sweep{Unknown: true}).Reap(ctx, d.parts); err != nil {
+		t.Error(err)
+	}
+	if found, err = pipeline.Reap(ctx, d.parts, true); err != nil || len(found) > 0 {
+		t.Errorf("left after a confirmation: %v, %v", found, err)
 	}
 	left, err := g.sim.Owned(ctx, owner)
 	if err != nil || len(left) != 2*3+1 {
@@ -202,7 +215,7 @@ func TestReapEverywhere(t *testing.T) {
 	far := &regions{Provider: d.parts.Cloud, elsewhere: []cloud.Resource{
 		of(cloud.KindSnapshot, "snap-lost", "run-lost-web"), of(cloud.KindImage, "ami-lost", "run-lost-web"),
 		of(cloud.KindImage, "ami-held", set.Images["web"]), of(cloud.KindKey, "key-1", "somebody's"),
-		{Kind: cloud.KindServer, ID: "us-1/sir-1", Name: "web-1", Tags: cloud.Tags{Owner: owner, Environment: "lost"}},
+		{Kind: cloud.KindServer, ID: "us-1/sir-1", Name: "web-1", Tags: cloud.Tags{Owner: owner, Environment: "lost"}}, // of which the ledger knows nothing
 	}}
 	d.parts.Cloud = cloud.With(far, cloud.CapabilitiesOf(d.parts.Cloud))
 	want := []string{"us-1/sir-1", "us-1/ami-lost", "us-1/snap-lost", "us-1/key-1"} // in the order of removal
@@ -221,8 +234,11 @@ func TestReapEverywhere(t *testing.T) {
 	waiting = d.await(waiting.ID)
 	candidate := waiting.Set + "-web"
 	far.elsewhere = append(far.elsewhere, of(cloud.KindImage, "ami-candidate", candidate))
-	if _, err = pipeline.Reap(t.Context(), d.parts, false); err != nil || !slices.Equal(far.removed, want) {
+	if _, err = pipeline.Reap(t.Context(), d.parts, false); err != nil || !slices.Equal(far.removed, want[1:]) {
 		t.Errorf("removed %v, %v", far.removed, err)
+	}
+	if _, err = (pipeline.Sweep{IDs: want[:1]}).Reap(t.Context(), d.parts); err != nil || len(far.removed) != len(want) {
+		t.Errorf("removed %v after a confirmation, %v", far.removed, err)
 	}
 	// The image is superseded and gone: so are its copies.
 	if err := d.parts.Ledger.RetireImage(t.Context(), candidate, g.clock.Now()); err != nil {

@@ -38,7 +38,7 @@ func (e *Engine) run(ctx dbos.Context, id string) (conclusion, error) {
 		}
 	}
 	return c, cleanup(ctx, "conclude", func(ctx context.Context) error {
-		if err := e.prune(ctx, id); err != nil {
+		if err := prune(ctx, e.Parts, id); err != nil {
 			e.Log.Warn("remove superseded images; the reaper will retry", "run", id, "err", err)
 		}
 		r, err := e.Ledger.UpdateRun(ctx, id, func(r *ledger.Run) {
