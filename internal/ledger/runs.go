@@ -89,6 +89,7 @@ type RunFilter struct {
 	Commit string
 	States []RunState
 	Since  time.Time // created at or after
+	Until  time.Time // created at or before
 	Limit  int       // 0: all
 }
 
@@ -101,6 +102,9 @@ func (l *Ledger) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	in(&c, "state", stateWords(f.States))
 	if !f.Since.IsZero() {
 		c.add("created >=", stamp(f.Since))
+	}
+	if !f.Until.IsZero() {
+		c.add("created <=", stamp(f.Until))
 	}
 	limit := c.limit(f.Limit)
 	runs, err := many(ctx, l.db, readRun,

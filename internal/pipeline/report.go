@@ -37,6 +37,9 @@ func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, erro
 	if err := addDecision(ctx, parts, &d); err != nil {
 		return d, err
 	}
+	if d.Earlier, err = earlierFailures(ctx, l, run); err != nil {
+		return d, err
+	}
 	if d.Branch, err = l.BranchStatus(ctx, run.Branch, run.Kind); err != nil {
 		return d, err
 	}
@@ -96,6 +99,36 @@ func addDecision(ctx context.Context, parts Parts, d *report.Data) error {
 		d.Required = append(d.Required, report.Place(c))
 	}
 	return nil
+}
+
+// mostEarlier bounds how many runs of a commit are looked at for what failed before.
+const mostEarlier = 10
+
+// earlierFailures gives what failed in the runs of the same commit that came before this one.
+func earlierFailures(ctx context.Context, l *ledger.Ledger, run ledger.Run) ([]ledger.Result, error) {
+	if run.Commit == "" {
+		return nil, nil
+	}
+	runs, err := l.Runs(ctx, ledger.RunFilter{Commit: run.Commit, Until: run.Created, Limit: mostEarlier})
+	if err != nil {
+		return nil, err
+	}
+	var failed []ledger.Result
+	for _, r := range runs {
+		if r.ID == run.ID {
+			continue
+		}
+		results, err := l.Results(ctx, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range results {
+			if one.Outcome == ledger.Failed || one.Outcome == ledger.Flaky {
+				failed = append(failed, one)
+			}
+		}
+	}
+	return failed, nil
 }
 
 // spent estimates what a run has cost so far, from what the ledger keeps of its environments and images;

@@ -21,6 +21,7 @@ type Data struct {
 	Results  []ledger.Result // one for each test, attempts merged and waivers applied
 	Attempts []ledger.Result // every attempt as recorded; tells which environments were given up
 	Required []Place         // what the policy requires: empty places are shown as missing
+	Earlier  []ledger.Result // failures in earlier runs of the same commit: seen again, they are no chance
 
 	Branch  ledger.BranchStatus // including this run; zero: not told
 	Commits []Commit            // since Branch.Before if Branch.Since is this run, else since the run before; newest first

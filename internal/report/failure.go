@@ -2,6 +2,8 @@ package report
 
 import (
 	"cmp"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -168,20 +170,54 @@ func diagnose(d Data, f Failure) Diagnosis {
 	}
 	g := Diagnosis{}
 	switch {
-	case failed["base"] && failed["prebuilt"]:
+	case failed[base] && failed[prebuilt]:
 		g = Diagnosis{BothOrigins, "It fails from both origins: the defect is in the code itself."}
-	case failed["base"] && fine(d, f, "prebuilt"):
-		g = Diagnosis{OnlyBase, "It fails only from the base: the Puppet code does not converge from clean. Look for a missing dependency or a race; the prebuilt image hides it."}
-	case failed["prebuilt"] && fine(d, f, "base"):
-		g = Diagnosis{OnlyPrebuilt, "It fails only from the prebuilt image: the bake went wrong, or the image keeps stale state. The code converges from clean."}
+	case failed[base] && fine(d, f, prebuilt):
+		g = oneSided(d, f, OnlyBase, "It fails only from the base: the Puppet code does not converge from clean. Look for a missing dependency or a race; the prebuilt image hides it.")
+	case failed[prebuilt] && fine(d, f, base):
+		g = oneSided(d, f, OnlyPrebuilt, "It fails only from the prebuilt image: the bake went wrong, or the image keeps stale state. The code converges from clean.")
 	default:
 		g = Diagnosis{OneTested, "The other origin did not get this far, so where the defect lives is open."}
 	}
-	if after := survives(d, f); after != "" {
+	if after := survives(d, f, g.Side == BothOrigins || again(d, f)); after != "" {
 		g.Says += " " + after
 	}
 	return g
 }
+
+const (
+	base     = "base"
+	prebuilt = "prebuilt"
+)
+
+// oneSided gives advice on a test that fails from one origin alone. What was seen once may have been a matter
+// of timing, on a host that was busy at that moment: then it says what is known, and how to learn more.
+func oneSided(d Data, f Failure, side Side, advice string) Diagnosis {
+	if again(d, f) {
+		return Diagnosis{side, advice}
+	}
+	from, other := "the base", "the prebuilt image"
+	if side == OnlyPrebuilt {
+		from, other = other, from
+	}
+	return Diagnosis{side, fmt.Sprintf("In this run it failed from %s and passed from %s. No earlier run of this commit failed so: run the commit again to learn whether it is the origin or a moment's chance.", from, other)}
+}
+
+// again reports whether a failure is more than one moment's: the same test failed from the same origin in an
+// earlier run of the commit, or it looks at what does not change while a server runs.
+func again(d Data, f Failure) bool {
+	if unmoving.MatchString(f.Test) && f.Cause == verdict.TestFailed {
+		return true
+	}
+	return slices.ContainsFunc(d.Earlier, func(r ledger.Result) bool {
+		return r.Scenario == f.Scenario && r.Tier == f.Tier && r.Suite == f.Suite && r.Test == f.Test &&
+			slices.ContainsFunc(f.Seen, func(s Seen) bool { return s.Origin == r.Origin })
+	})
+}
+
+// unmoving names goss checks of what Puppet has set once a server has converged: no daemon has to come up first,
+// and no program writes it.
+var unmoving = regexp.MustCompile(`^(package|user|group|kernel-param):|^file:.+:(mode|owner|group|filetype|linked-to)$`)
 
 // fine reports whether the other origin passed the same test. An environment's own steps leave no
 // result when they pass: there it is enough that the origin came to the same phase.
@@ -201,8 +237,9 @@ func passing(o ledger.Outcome) bool {
 	return o == ledger.Passed || o == ledger.Flaky || o == ledger.Waived
 }
 
-// survives tells of a test that passed when the servers were launched, and fails after what was done to them.
-func survives(d Data, f Failure) string {
+// survives tells of a test that passed when the servers were launched, and fails after what was done to them;
+// why, if it is certain that this is more than chance.
+func survives(d Data, f Failure, certain bool) string {
 	if f.Scenario != "verify" || f.Suite == environmentSuite {
 		return ""
 	}
@@ -212,18 +249,25 @@ func survives(d Data, f Failure) string {
 			return ""
 		}
 	}
-	for _, r := range d.Results {
-		if r.Scenario == f.Scenario && r.Tier == f.Tier && r.Suite == f.Suite && r.Test == f.Test &&
-			r.Phase == "launched" && passing(r.Outcome) {
-			switch phase {
-			case "rebooted":
-				return "It passed before the reboot: something is not enabled, not mounted, or started in the wrong order."
-			case "relaunched":
-				return "It passed before the servers were replaced: something lives outside the volumes, or does not find its peers again."
-			}
-		}
+	passed := slices.ContainsFunc(d.Results, func(r ledger.Result) bool {
+		return r.Scenario == f.Scenario && r.Tier == f.Tier && r.Suite == f.Suite && r.Test == f.Test &&
+			r.Phase == "launched" && passing(r.Outcome)
+	})
+	fact, why := "", ""
+	switch {
+	case !passed:
+	case phase == "rebooted":
+		fact, why = "It passed before the reboot", ": something is not enabled, not mounted, or started in the wrong order"
+	case phase == "relaunched":
+		fact, why = "It passed before the servers were replaced", ": something lives outside the volumes, or does not find its peers again"
 	}
-	return ""
+	switch {
+	case fact == "":
+		return ""
+	case certain:
+		return fact + why + "."
+	}
+	return fact + "."
 }
 
 // failedStages are those whose trouble no result tells: the product's check, the base, a build.

@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"reflect"
 	"regexp"
@@ -17,42 +18,62 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
-// What two origins and two phases say about one test.
+// What two origins and two phases say about one test, if an earlier run of the commit saw the same, and if not.
 func TestDiagnosis(t *testing.T) {
 	const ok, bad, open, absent = ledger.Passed, ledger.Failed, ledger.Inconclusive, ledger.Outcome("")
 	type seen struct{ base, prebuilt, baseRebooted, prebuiltRebooted ledger.Outcome }
+	const advice = "(does not converge|stale state|not enabled|missing dependency)"
 	for name, c := range map[string]struct {
-		seen seen
-		side report.Side
-		says string
+		test    string // "": one that may be a matter of timing
+		seen    seen
+		earlier string // origin from which it failed in an earlier run
+		side    report.Side
+		says    string
+		advises bool
 	}{
-		"base only":                    {seen{bad, ok, bad, ok}, report.OnlyBase, "does not converge from clean"},
-		"prebuilt only":                {seen{ok, bad, ok, bad}, report.OnlyPrebuilt, "stale state"},
-		"both":                         {seen{bad, bad, bad, bad}, report.BothOrigins, "in the code itself"},
-		"both, after the reboot":       {seen{ok, ok, bad, bad}, report.BothOrigins, "passed before the reboot"},
-		"prebuilt, after the reboot":   {seen{ok, ok, ok, bad}, report.OnlyPrebuilt, "passed before the reboot"},
-		"the other was not tested":     {seen{bad, absent, absent, absent}, report.OneTested, "open"},
-		"the other is inconclusive":    {seen{bad, open, absent, absent}, report.OneTested, "open"},
-		"the other in an earlier part": {seen{ok, ok, absent, bad}, report.OneTested, "open"},
+		"base only, as before":                  {"", seen{bad, ok, bad, ok}, "base", report.OnlyBase, "does not converge from clean", true},
+		"base only, for the first time":         {"", seen{bad, ok, bad, ok}, "", report.OnlyBase, "failed from the base and passed from the prebuilt image. No earlier run", false},
+		"base only, before from the other":      {"", seen{bad, ok, bad, ok}, "prebuilt", report.OnlyBase, "No earlier run of this commit failed so", false},
+		"base only, of what does not move":      {"package:cron:installed", seen{bad, ok, bad, ok}, "", report.OnlyBase, "does not converge from clean", true},
+		"base only, a file that may be late":    {"file:/run/cron.pid:exists", seen{bad, ok, bad, ok}, "", report.OnlyBase, "run the commit again", false},
+		"prebuilt only, as before":              {"", seen{ok, bad, ok, bad}, "prebuilt", report.OnlyPrebuilt, "stale state", true},
+		"prebuilt only, for the first time":     {"", seen{ok, bad, ok, bad}, "", report.OnlyPrebuilt, "failed from the prebuilt image and passed from the base", false},
+		"both":                                  {"", seen{bad, bad, bad, bad}, "", report.BothOrigins, "in the code itself", false},
+		"both, after the reboot":                {"", seen{ok, ok, bad, bad}, "", report.BothOrigins, "passed before the reboot: something is not enabled", true},
+		"prebuilt, after the reboot, as before": {"", seen{ok, ok, ok, bad}, "prebuilt", report.OnlyPrebuilt, "passed before the reboot: something is not enabled", true},
+		"prebuilt, once, after the reboot":      {"", seen{ok, ok, ok, bad}, "", report.OnlyPrebuilt, "It passed before the reboot.", false},
+		"the other was not tested":              {"", seen{bad, absent, absent, absent}, "", report.OneTested, "open", false},
+		"the other is inconclusive":             {"", seen{bad, open, absent, absent}, "", report.OneTested, "open", false},
+		"the other in an earlier part":          {"", seen{ok, ok, absent, bad}, "", report.OneTested, "open", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var all []ledger.Result
+			result := func(origin, phase string, o ledger.Outcome) ledger.Result {
+				return ledger.Result{Outcome: o, Cause: verdict.TestFailed, Message: "said", ResultKey: ledger.ResultKey{
+					Scenario: "verify", Origin: origin, Phase: phase, Tier: "build", Suite: "common", Test: cmp.Or(c.test, "cron runs"), Server: "web-1"}}
+			}
+			d := report.Data{Run: run(verdict.Failed, "")}
 			add := func(origin, phase string, o ledger.Outcome) {
 				if o != absent {
-					all = append(all, ledger.Result{Outcome: o, Message: "said", ResultKey: ledger.ResultKey{
-						Scenario: "verify", Origin: origin, Phase: phase, Tier: "build", Suite: "common", Test: "cron runs", Server: "web-1"}})
+					d.Results = append(d.Results, result(origin, phase, o))
 				}
 			}
 			add("base", "launched", c.seen.base)
 			add("prebuilt", "launched", c.seen.prebuilt)
 			add("base", "rebooted", c.seen.baseRebooted)
 			add("prebuilt", "rebooted", c.seen.prebuiltRebooted)
-			r := report.New(report.Data{Run: run(verdict.Failed, ""), Results: all})
+			if c.earlier != "" {
+				d.Earlier = []ledger.Result{result(c.earlier, "launched", ledger.Failed)}
+			}
+			r := report.New(d)
 			if len(r.Failures) != 1 {
 				t.Fatalf("%d failures, want all of it told as one: %+v", len(r.Failures), r.Failures)
 			}
-			if d := r.Failures[0].Diagnosis; d.Side != c.side || !strings.Contains(d.Says, c.says) {
-				t.Errorf("diagnosis %+v, want %s and %q", d, c.side, c.says)
+			told := r.Failures[0].Diagnosis
+			if told.Side != c.side || !strings.Contains(told.Says, c.says) {
+				t.Errorf("diagnosis %+v, want %s and %q", told, c.side, c.says)
+			}
+			if advised := regexp.MustCompile(advice).MatchString(told.Says); advised != c.advises {
+				t.Errorf("advice is %v, want %v: %s", advised, c.advises, told.Says)
 			}
 		})
 	}
