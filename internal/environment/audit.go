@@ -198,6 +198,9 @@ func (x *examination) lockedOut(ctx context.Context, l verdict.Lockout) {
 // trySources asks servers that let us in for the package sources.
 func (x *examination) trySources(ctx context.Context) {
 	slices.Sort(x.inside)
+	if slices.Contains(x.subjects, x.Lockout.Server) {
+		return // known to be the product's, and no cause that it stands for depends on packages
+	}
 	if len(x.inside) == 0 {
 		// hallmark-provision blames Puppet only after it tried the package sources.
 		x.PackageSources = slices.ContainsFunc(x.scope, func(m machine) bool {

@@ -1,6 +1,7 @@
 package environment_test
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -28,6 +29,7 @@ type mistake struct {
 	code   string // shell, run by Puppet as the last thing it does
 	leg    verdict.Leg
 	common bool // tried by every make test
+	reboot bool // it shows after a reboot
 }
 
 const seeds = "/var/lib/google-authenticator"
@@ -36,38 +38,40 @@ const seeds = "/var/lib/google-authenticator"
 const firewall = "nft -f - <<'END'\ntable inet f {\nchain c {\ntype filter hook %s priority 0; policy drop;\nct state established,related accept\nmeta l4proto icmp accept\n%s\n}\n}\nEND"
 
 var mistakes = []mistake{
-	{"none", "app", "true", "", true},
+	{"none", "app", "true", "", true, false},
 
-	{"sshd does not start", "bastion", "echo Nonsense yes >>/etc/ssh/sshd_config; systemctl restart ssh; true", verdict.LegBastionPort, false},
-	{"keys are refused", "bastion", "sed -i s/PubkeyAuthentication.*/PubkeyAuthentication\\ no/ /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegBastionKey, false},
-	{"the key alone is enough", "bastion", "sed -i s/AuthenticationMethods.*/AuthenticationMethods\\ publickey/ /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegFactor, true},
-	{"another seed", "bastion", "sed -i '1s/.*/ABCDEFGHIJKLMNOPQRSTUVWXYZ234567/' " + seeds + "/testadmin", verdict.LegFactor, false},
-	{"no seed", "bastion", "rm " + seeds + "/testadmin", verdict.LegFactor, false},
-	{"a PAM module that is missing", "bastion", "sed -i s/pam_google_authenticator/pam_absent/ /etc/pam.d/sshd", verdict.LegFactor, false},
+	{"sshd does not start", "bastion", "echo Nonsense yes >>/etc/ssh/sshd_config; systemctl restart ssh; true", verdict.LegBastionPort, false, false},
+	{"keys are refused", "bastion", "sed -i s/PubkeyAuthentication.*/PubkeyAuthentication\\ no/ /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegBastionKey, false, false},
+	{"the key alone is enough", "bastion", "sed -i s/AuthenticationMethods.*/AuthenticationMethods\\ publickey/ /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegFactor, true, false},
+	{"another seed", "bastion", "sed -i '1s/.*/ABCDEFGHIJKLMNOPQRSTUVWXYZ234567/' " + seeds + "/testadmin", verdict.LegFactor, false, false},
+	{"no seed", "bastion", "rm " + seeds + "/testadmin", verdict.LegFactor, false, false},
+	{"a PAM module that is missing", "bastion", "sed -i s/pam_google_authenticator/pam_absent/ /etc/pam.d/sshd", verdict.LegFactor, false, false},
 	{"the disk with the seeds is full", "bastion", "cp -a " + seeds + " /root/s; mount -t tmpfs -o size=64k,mode=0700 none " + seeds + "; cp -a /root/s/. " + seeds +
-		"; dd if=/dev/zero of=" + seeds + "/full bs=4k; true", verdict.LegFactor, false},
-	{"the account is expired", "bastion", "chage -E 0 testadmin", verdict.LegAccount, false},
-	{"no forwarding", "bastion", "sed -i s/AllowTcpForwarding.*/AllowTcpForwarding\\ no/ /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegForwarding, false},
-	{"the firewall drops", "bastion", fmt.Sprintf(firewall, "input", ""), verdict.LegBastionPort, false},
-	{"the firewall lets nothing out", "bastion", fmt.Sprintf(firewall, "output", "tcp dport 3142 accept"), verdict.LegNetwork, false},
-	{"sudo asks for a password", "bastion", "echo 'testadmin ALL=(ALL) ALL' >/etc/sudoers.d/testadmin", verdict.LegSudo, false},
-	{"no shell", "bastion", "usermod -s /bin/false testadmin", verdict.LegShell, false},
+		"; dd if=/dev/zero of=" + seeds + "/full bs=4k; true", verdict.LegFactor, false, false},
+	{"the account is expired", "bastion", "chage -E 0 testadmin", verdict.LegAccount, false, false},
+	{"no forwarding", "bastion", "sed -i s/AllowTcpForwarding.*/AllowTcpForwarding\\ no/ /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegForwarding, false, false},
+	{"the firewall drops", "bastion", fmt.Sprintf(firewall, "input", ""), verdict.LegBastionPort, false, false},
+	{"the firewall lets nothing out", "bastion", fmt.Sprintf(firewall, "output", "tcp dport 3142 accept"), verdict.LegNetwork, false, false},
+	{"sudo asks for a password", "bastion", "echo 'testadmin ALL=(ALL) ALL' >/etc/sudoers.d/testadmin", verdict.LegSudo, false, false},
+	{"no shell", "bastion", "usermod -s /bin/false testadmin", verdict.LegShell, false, false},
 
-	{"sshd does not start", "app", "echo Nonsense yes >>/etc/ssh/sshd_config; systemctl restart ssh; true", verdict.LegServerPort, false},
-	{"the wrong address of the bastion in sshd", "app", "echo 'Match Address *,!192.0.2.9\n DenyUsers *' >>/etc/ssh/sshd_config; systemctl restart ssh", verdict.LegServerKey, false},
-	{"the wrong address of the bastion in the firewall", "app", fmt.Sprintf(firewall, "input", "ip saddr 192.0.2.9 accept"), verdict.LegServerPort, true},
-	{"the firewall drops the bastion", "app", "bastion=$(sed -n 's/.*\"bastion\": *\"\\([^\"]*\\).*/\\1/p' /etc/facter/facts.d/hallmark.json)\nnft -f - <<END\ntable inet f {\nchain c {\ntype filter hook input priority 0;\nip saddr $bastion tcp dport 22 ct state new drop\n}\n}\nEND", verdict.LegNetwork, false},
-	{"no keys", "app", "rm ~testadmin/.ssh/authorized_keys", verdict.LegServerKey, false},
-	{"no home", "app", "rm -r ~testadmin", verdict.LegServerKey, false},
-	{"a home that anybody may write", "app", "chmod 0777 ~testadmin", verdict.LegServerKey, false},
-	{"a shell that is missing", "app", "usermod -s /bin/absent testadmin", verdict.LegServerKey, false},
-	{"nologin as the shell", "app", "usermod -s /usr/sbin/nologin testadmin", verdict.LegShell, false},
-	{"no account", "app", "userdel testadmin", verdict.LegServerKey, false},
-	{"the account is expired", "app", "chage -E 0 testadmin", verdict.LegAccount, false},
-	{"PAM lets no account in", "app", "sed -i '1i account required pam_deny.so' /etc/pam.d/sshd", verdict.LegAccount, false},
-	{"a code is wanted", "app", "sed -i 's/AuthenticationMethods.*/AuthenticationMethods publickey,password/; s/PasswordAuthentication.*/PasswordAuthentication yes/' /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegFactor, false},
-	{"sudo asks for a password", "app", "echo 'testadmin ALL=(ALL) ALL' >/etc/sudoers.d/testadmin", verdict.LegSudo, true},
-	{"not in sudoers", "app", "rm /etc/sudoers.d/testadmin", verdict.LegSudo, false},
+	{"sshd does not start", "app", "echo Nonsense yes >>/etc/ssh/sshd_config; systemctl restart ssh; true", verdict.LegServerPort, false, false},
+	{"the wrong address of the bastion in sshd", "app", "echo 'Match Address *,!192.0.2.9\n DenyUsers *' >>/etc/ssh/sshd_config; systemctl restart ssh", verdict.LegServerKey, false, false},
+	{"the wrong address of the bastion in the firewall", "app", fmt.Sprintf(firewall, "input", "ip saddr 192.0.2.9 accept"), verdict.LegServerPort, true, false},
+	{"the firewall drops the bastion", "app", "bastion=$(sed -n 's/.*\"bastion\": *\"\\([^\"]*\\).*/\\1/p' /etc/facter/facts.d/hallmark.json)\nnft -f - <<END\ntable inet f {\nchain c {\ntype filter hook input priority 0;\nip saddr $bastion tcp dport 22 ct state new drop\n}\n}\nEND", verdict.LegNetwork, false, false},
+	{"no keys", "app", "rm ~testadmin/.ssh/authorized_keys", verdict.LegServerKey, false, false},
+	{"no home", "app", "rm -r ~testadmin", verdict.LegServerKey, false, false},
+	{"a home that anybody may write", "app", "chmod 0777 ~testadmin", verdict.LegServerKey, false, false},
+	{"a shell that is missing", "app", "usermod -s /bin/absent testadmin", verdict.LegServerKey, false, false},
+	{"nologin as the shell", "app", "usermod -s /usr/sbin/nologin testadmin", verdict.LegShell, false, false},
+	{"no account", "app", "userdel testadmin", verdict.LegServerKey, false, false},
+	{"the account is expired", "app", "chage -E 0 testadmin", verdict.LegAccount, false, false},
+	{"PAM lets no account in", "app", "sed -i '1i account required pam_deny.so' /etc/pam.d/sshd", verdict.LegAccount, false, false},
+	{"a code is wanted", "app", "sed -i 's/AuthenticationMethods.*/AuthenticationMethods publickey,password/; s/PasswordAuthentication.*/PasswordAuthentication yes/' /etc/ssh/sshd_config.d/10-small.conf; systemctl restart ssh", verdict.LegFactor, false, false},
+	{"sshd is started and not enabled", "app", "systemctl disable ssh", verdict.LegServerPort, false, true},
+	{"sshd is started and not enabled", "bastion", "systemctl disable ssh", verdict.LegBastionPort, false, true},
+	{"sudo asks for a password", "app", "echo 'testadmin ALL=(ALL) ALL' >/etc/sudoers.d/testadmin", verdict.LegSudo, true, false},
+	{"not in sudoers", "app", "rm /etc/sudoers.d/testadmin", verdict.LegSudo, false, false},
 }
 
 // sitePP is the small product: a bastion with one-time codes, and a server behind it.
@@ -190,6 +194,10 @@ func (r *real) lockedOut(m mistake, image cloud.ImageID) {
 	defer func() { must(r.t, e.Destroy(context.WithoutCancel(ctx))) }()
 	began := time.Now()
 	err = environment.Do(ctx, e.Up())
+	if m.reboot {
+		must(r.t, err)
+		err = environment.Do(ctx, e.Reboot())
+	}
 	up := time.Now()
 	if m.leg == "" {
 		must(r.t, err)
@@ -205,6 +213,9 @@ func (r *real) lockedOut(m mistake, image cloud.ImageID) {
 	told := time.Now()
 	server := map[string]string{"bastion": "bastion", "app": "app-1"}[m.role]
 	ended := r.puppetEnded(e, server)
+	if m.reboot {
+		ended = r.bootEnded(e, server)
+	}
 	if m.leg == verdict.LegForwarding || m.leg == verdict.LegNetwork && m.role == "bastion" { // met as the app gets its code
 		ended = up.Add(-30 * time.Second)
 	}
@@ -220,6 +231,20 @@ func (r *real) lockedOut(m mistake, image cloud.ImageID) {
 	if took := told.Sub(ended); took > time.Minute {
 		r.t.Errorf("told %v after Puppet ended", took)
 	}
+}
+
+// bootEnded is when a server said on its console that its last boot was over.
+func (r *real) bootEnded(e *environment.Environment, server string) time.Time {
+	r.t.Helper()
+	console, err := e.Console(r.t.Context(), server)
+	must(r.t, err)
+	_, said, found := strings.Cut(string(console[max(0, bytes.LastIndex(console, []byte("finished at "))):]), "finished at ")
+	said, _, _ = strings.Cut(said, ". Datasource")
+	at, err := time.Parse(time.RFC1123Z, said)
+	if !found || err != nil {
+		r.t.Fatalf("%s has not said that it booted: %v", server, err)
+	}
+	return at
 }
 
 // puppetEnded is when a server said on its console that it had converged.

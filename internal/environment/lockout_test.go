@@ -187,6 +187,20 @@ func TestLockoutDuringTests(t *testing.T) {
 	}
 }
 
+// A server that somebody else rebooted refuses logins while it boots: that is not the product's doing.
+func TestRefusalByAServerThatBoots(t *testing.T) {
+	g := newGround(t)
+	e := g.up(environment.Base)
+	if err := g.world.Provider().Reboot(t.Context(), g.id("web-1")); err != nil {
+		t.Fatal(err)
+	}
+	g.hand.Advance(boots)
+	audit := e.Audit(t.Context(), "web-1")
+	if got := verdict.Judge(verdict.ServerLogin, audit); got != verdict.Inconclusive || audit.ExpectedBoots {
+		t.Errorf("judged %s, audit %+v", got, audit)
+	}
+}
+
 // The audit looks at what the trouble depends on: the server, its like, what it is provisioned after, and
 // the bastion.
 func TestAuditLooksAtDependenciesOnly(t *testing.T) {

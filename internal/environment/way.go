@@ -190,7 +190,7 @@ func (e *Environment) tryWay(ctx context.Context, m machine) (boot string, close
 // hasReported reports whether a server has converged, as far as is known or its console says.
 func (e *Environment) hasReported(ctx context.Context, server string) bool {
 	m := e.machine(server)
-	if m.Ready || m.Status != nil && m.Status.Err(server) == nil {
+	if m.Ready || m.Status != nil && m.Status.For(m.Commit, e.settings().Stage) && m.Status.Err(server) == nil {
 		return true
 	}
 	status, said := e.saidOnConsole(ctx, m)

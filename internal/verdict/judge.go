@@ -10,7 +10,7 @@ import (
 type Audit struct {
 	Done           bool     // the audit itself could be carried out
 	AllRunning     bool     // the provider says that each of them runs, or was not launched yet
-	ExpectedBoots  bool     // each of them is on the boot that we expect
+	ExpectedBoots  bool     // none of them is on another boot than we expect, as far as the product lets us in
 	PackageSources bool     // Hallmark's own package source answers from inside
 	Control        bool     // servers boot here and the network works: shown by a control server in it, or by the server itself
 	Stopped        string   // one of them that is stopped, though Hallmark did not stop it
@@ -62,7 +62,8 @@ const (
 )
 
 // blame is the one table of causes. Causes are held to what they depend on and to nothing else: a
-// closed package source excuses no failing test, and a locked server has no boot that could be read.
+// closed package source excuses no failing test, and of a server that is locked no boot can be read, so it
+// is not held to one.
 var blame = map[Cause]fault{
 	CloudRefused:   {of: infrastructure},
 	CloudCapacity:  {of: infrastructure},
@@ -75,9 +76,9 @@ var blame = map[Cause]fault{
 	RemoteFactor:  {of: way},
 	Transport:     {of: way},
 
-	ServerLogin:    {product, running},                   // sshd itself said no, on the host key that is pinned
-	ServerPort:     {product, running},                   // recorded only after a lock-out was found
-	ServerSudo:     {product, running},                   // sudo itself said no
+	ServerLogin:    {product, running | boots},           // sshd itself said no, on the host key that is pinned
+	ServerPort:     {product, running | boots},           // recorded only after a lock-out was found
+	ServerSudo:     {product, running | boots},           // sudo itself said no
 	ServerBoot:     {product, running | control},         // a neutral server boots at the same place
 	PuppetFailed:   {product, running | boots | sources}, // Puppet installs packages
 	PuppetTimeout:  {product, running | boots | sources},

@@ -66,9 +66,9 @@ func TestCausesAreHeldToWhatTheyDependOn(t *testing.T) {
 		{PuppetFailed, Inconclusive, Inconclusive, Inconclusive, Failed},
 		{PuppetTimeout, Inconclusive, Inconclusive, Inconclusive, Failed},
 		{ProcedureFails, Inconclusive, Inconclusive, Inconclusive, Failed},
-		{ServerLogin, Inconclusive, Failed, Failed, Failed},
-		{ServerSudo, Inconclusive, Failed, Failed, Failed},
-		{ServerPort, Inconclusive, Failed, Failed, Failed},
+		{ServerLogin, Inconclusive, Inconclusive, Failed, Failed},
+		{ServerSudo, Inconclusive, Inconclusive, Failed, Failed},
+		{ServerPort, Inconclusive, Inconclusive, Failed, Failed},
 		{ServerBoot, Inconclusive, Failed, Failed, Inconclusive},
 		{CheckFailed, Failed, Failed, Failed, Failed},
 		{TestBroken, Failed, Failed, Failed, Failed},
@@ -99,7 +99,7 @@ func TestCausesAreHeldToWhatTheyDependOn(t *testing.T) {
 // Trouble on the way in is the product's if the audit found that the product closes the way.
 func TestRefine(t *testing.T) {
 	locked := func(l Leg) Audit {
-		return Audit{Done: true, AllRunning: true, Lockout: Lockout{Leg: l, Server: "bastion", Said: "no"}}
+		return Audit{Done: true, AllRunning: true, ExpectedBoots: true, Lockout: Lockout{Leg: l, Server: "bastion", Said: "no"}}
 	}
 	for _, c := range []struct {
 		cause Cause
