@@ -2,18 +2,15 @@ package product
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -24,7 +21,7 @@ type Problem struct {
 	Check   string // puppet parser, puppet epp, hiera, unit tests
 	File    string // in the repository; "" : no single file
 	Line    int    // 0: not known
-	Message string // what was said; of unit tests the last lines
+	Message string // what was said; of unit tests the first and the last lines
 }
 
 // String is "file:line: message (check)".
@@ -62,6 +59,7 @@ func Check(ctx context.Context, p *Product, out io.Writer) ([]Problem, error) {
 type checker struct {
 	product  *Product
 	out      io.Writer
+	memory   func() memory // nil: the kernel's counters
 	problems []Problem
 }
 
@@ -96,7 +94,7 @@ func (c *checker) puppet(ctx context.Context, check, ending string, command ...s
 	}
 	found := parserProblems(check, c.product.Dir, said)
 	if len(found) == 0 {
-		found = []Problem{{Check: check, Message: failed + ": " + lastLines(said)}}
+		found = []Problem{{Check: check, Message: failed + ": " + excerptOf(said)}}
 	}
 	c.problems = append(c.problems, found...)
 	return nil
@@ -123,6 +121,12 @@ var (
 	parserLead  = regexp.MustCompile(`^Could not parse for environment \S+: `)
 )
 
+// What a check tells at most: people mend the first ones first. Bytes, problems.
+const (
+	mostMessage  = 500
+	mostProblems = 50
+)
+
 // parserProblems reads what Puppet's parsers print.
 func parserProblems(check, dir string, said []byte) []Problem {
 	var problems []Problem
@@ -137,12 +141,15 @@ func parserProblems(check, dir string, said []byte) []Problem {
 			p.Line, _ = strconv.Atoi(place[2]) // no number: no line
 			p.Message = p.Message[:at[0]] + p.Message[at[1]:]
 		}
-		p.Message = strings.TrimSpace(parserLead.ReplaceAllString(p.Message, ""))
+		p.Message = clip(strings.TrimSpace(parserLead.ReplaceAllString(p.Message, "")), mostMessage)
 		problems = append(problems, p)
 	}
 	if slices.ContainsFunc(problems, func(p Problem) bool { return p.File != "" }) {
 		// The rest only sums up: "Found 2 errors. Giving up", "Try 'puppet help …'".
 		problems = slices.DeleteFunc(problems, func(p Problem) bool { return p.File == "" })
+	}
+	if over := len(problems) - mostProblems; over > 0 {
+		problems = append(problems[:mostProblems], Problem{Check: check, Message: fmt.Sprintf("… and %d more", over)})
 	}
 	return problems
 }
@@ -176,49 +183,33 @@ func (c *checker) unitTests(ctx context.Context) error {
 		return nil
 	}
 	fmt.Fprintf(c.out, "unit tests: %s\n", u.Command)
-	said, failed, err := c.run(ctx, u.Timeout, "bash", "-c", u.Command)
+	place, err := c.workplace()
+	if err != nil {
+		return fmt.Errorf("unit tests: %w", err)
+	}
+	said, failed, err := place.run(ctx, u.Timeout, "bash", "-c", u.Command)
+	if left := place.close(); left != nil { // a process of theirs still writes: it is no use to the next check
+		fmt.Fprintf(c.out, "unit tests: remove their copy of the product: %v\n", left)
+	}
 	if err != nil {
 		return fmt.Errorf("unit tests: %w", err)
 	}
 	if failed != "" {
-		c.problems = append(c.problems, Problem{Check: "unit tests", Message: fmt.Sprintf("`%s` %s:\n%s", u.Command, failed, lastLines(said))})
+		c.problems = append(c.problems, Problem{Check: "unit tests", Message: fmt.Sprintf("`%s` %s:\n%s", clip(u.Command, mostMessage), failed, said)})
 	}
 	return nil
 }
 
-// run runs a command in the checkout, with a clean environment: neither our secrets nor our git. It
-// says how the command failed, "" if it did not; an error means that it could not be run. When its
-// time is over, its whole process group ends.
+// run runs one of Puppet's own commands in the product's directory, which it only reads.
 func (c *checker) run(ctx context.Context, timeout time.Duration, name string, args ...string) (said []byte, failed string, err error) {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	var kept tail
-	cmd := exec.CommandContext(limited, name, args...)
-	cmd.Dir = c.product.Dir
-	cmd.Env = []string{"LANG=C.UTF-8", "PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "HALLMARK_COMMIT=" + c.product.Commit}
-	both := io.MultiWriter(&kept, c.out)
-	cmd.Stdout, cmd.Stderr = both, both
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 5 * time.Second
-	err = cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return kept.text, "", nil
-	case ctx.Err() != nil:
-		return nil, "", ctx.Err()
-	case limited.Err() != nil:
-		return kept.text, fmt.Sprintf("did not end within %s", timeout), nil
-	case errors.As(err, &exit) && !exit.Exited():
-		// Not by us: the machine ran out of memory, or is shutting down. It says nothing about the product.
-		return nil, "", fmt.Errorf("%s was ended by another: %w", name, err)
-	case errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay):
-		return kept.text, fmt.Sprintf("failed with %v", err), nil
-	case errors.Is(err, exec.ErrNotFound):
-		return nil, "", fmt.Errorf("%s is not installed on this machine: %w", name, err)
+	state := c.memory
+	if state == nil {
+		state = readMemory
 	}
-	return nil, "", err
+	cmd := command{dir: c.product.Dir, env: []string{"HOME=" + os.TempDir()}, timeout: timeout, out: io.MultiWriter(&kept, c.out), memory: state}
+	failed, err = cmd.run(ctx, name, args...)
+	return kept.text, failed, err
 }
 
 // tail keeps the last megabyte of what is written to it, or a little more.
@@ -231,14 +222,4 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.text = append(t.text[:0], t.text[len(t.text)-most:]...)
 	}
 	return len(p), nil
-}
-
-// lastLines keeps what people read first of a failed command's output.
-func lastLines(said []byte) string {
-	const most = 30
-	lines := strings.Split(strings.TrimRight(string(said), "\n"), "\n")
-	if len(lines) > most {
-		lines = append([]string{fmt.Sprintf("… %d lines before", len(lines)-most)}, lines[len(lines)-most:]...)
-	}
-	return strings.Join(lines, "\n")
 }
