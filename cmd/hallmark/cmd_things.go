@@ -141,28 +141,33 @@ func (c *cli) check() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "Check the configuration and the product: files, Puppet syntax, suites, its own unit tests",
-		Long: `Check launches nothing. With DIR it checks a working copy of the infrastructure repository, else the
-head of a branch.`,
+		Long: `Check launches nothing. With DIR it checks a working copy of the infrastructure repository (what git would
+commit of it), else the head of a branch. What exists in the product and would silently not be used is an error,
+with file and remedy: tests that no run runs, Puppet code and Hiera data that no server applies, files that
+servers would not get as they are.`,
 		Example: "  hallmark check\n  hallmark check ~/src/acme\n  hallmark check --branch release/1.0",
 		Args:    takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			const workingCopy = "its working copy"
 			dir, commit := "", workingCopy
+			var where string
 			if len(args) == 1 {
 				dir = args[0]
+				where = filepath.Clean(dir) + "/"
 			} else {
 				cfg, err := c.settings(cmd)
 				if err != nil {
 					return err
 				}
 				branch = cmp.Or(branch, cfg.Product.Development)
+				where = branch + ":"
 				if dir, commit, err = pipeline.Checkout(cmd.Context(), cfg, branch); err != nil {
-					return usageError{inProduct(branch+":", err)}
+					return usageError{inProduct(where, err)}
 				}
 			}
 			p, err := product.Load(dir, commit)
 			if err != nil {
-				return usageError{inProduct(filepath.Clean(dir)+"/", err)}
+				return usageError{inProduct(where, err)}
 			}
 			problems, err := product.Check(cmd.Context(), p, c.errOut)
 			if err != nil {

@@ -101,6 +101,9 @@ func (e *Engine) check(ctx dbos.Context, run ledger.Run) error {
 		if err != nil {
 			return false, unreadable(err)
 		}
+		if err := p.Unused(); err != nil {
+			return false, unreadable(err)
+		}
 		for _, tier := range tiers(e.Config.Policy[run.Kind]) {
 			if err := verifier.Check(p.Product, tier); err != nil {
 				return false, verdict.Errorf(verdict.CheckFailed, "", "%w", err)

@@ -51,6 +51,9 @@ func Preflight(ctx context.Context, parts Parts, r *Request) error {
 	if err != nil {
 		return err
 	}
+	if err := p.Unused(); err != nil {
+		return err
+	}
 	return fits(p.Product, parts.Slots.Max())
 }
 

@@ -46,7 +46,7 @@ func (s *shelf) get(ctx context.Context, commit string) (*copyOf, error) {
 	if err := s.repository.Archive(ctx, commit, archive); err != nil {
 		return nil, fmt.Errorf("archive %s: %w", commit, err)
 	}
-	p, err := product.Load(dir, commit)
+	p, err := product.Read(dir, commit)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -63,20 +62,33 @@ type checker struct {
 	problems []Problem
 }
 
+// manifests parses Puppet's language; plans are for Bolt, whose parser knows more words.
 func (c *checker) manifests(ctx context.Context) error {
-	return c.puppet(ctx, "puppet parser", ".pp", "parser", "validate")
+	code, err := c.files(".pp")
+	if err != nil {
+		return err
+	}
+	plan := func(name string) bool { return strings.Contains(name, "/plans/") }
+	plans := slices.DeleteFunc(slices.Clone(code), func(name string) bool { return !plan(name) })
+	if err := c.puppet(ctx, "puppet parser", slices.DeleteFunc(code, plan), "parser", "validate"); err != nil {
+		return err
+	}
+	return c.puppet(ctx, "puppet parser", plans, "parser", "validate", "--tasks")
 }
 
 func (c *checker) templates(ctx context.Context) error {
-	return c.puppet(ctx, "puppet epp", ".epp", "epp", "validate")
+	files, err := c.files(".epp")
+	if err != nil {
+		return err
+	}
+	return c.puppet(ctx, "puppet epp", files, "epp", "validate")
 }
 
-// puppet lets a subcommand of Puppet read all files with one ending, in a state of its own: the
-// host's own configuration of Puppet has no say.
-func (c *checker) puppet(ctx context.Context, check, ending string, command ...string) error {
-	files, err := c.files(ending)
-	if err != nil || len(files) == 0 {
-		return err
+// puppet lets a subcommand of Puppet read files, in a state of its own: the host's own configuration of
+// Puppet has no say.
+func (c *checker) puppet(ctx context.Context, check string, files []string, command ...string) error {
+	if len(files) == 0 {
+		return nil
 	}
 	state, err := os.MkdirTemp("", "hallmark-puppet-")
 	if err != nil {
@@ -100,19 +112,20 @@ func (c *checker) puppet(ctx context.Context, check, ending string, command ...s
 	return nil
 }
 
-// files lists the files under puppet/ with one ending, as paths inside the repository.
-func (c *checker) files(endings ...string) ([]string, error) {
-	var files []string
-	err := fs.WalkDir(os.DirFS(c.product.Dir), "puppet", func(name string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() && slices.Contains(endings, filepath.Ext(name)) {
-			files = append(files, name)
-		}
-		return err
-	})
+// files lists the files with one ending that servers apply: under puppet/, and where links there lead to, as
+// paths inside the repository.
+func (c *checker) files(endings ...string) (names []string, err error) {
+	all, err := listing(c.product.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("look for %s files: %w", strings.Join(endings, ", "), err)
+		return nil, err
 	}
-	return files, nil
+	linked := c.product.linkedModules(all)
+	for _, e := range all {
+		if e.info.Mode().IsRegular() && slices.Contains(endings, e.ext()) && (e.under(puppetDir) || slices.ContainsFunc(linked, e.under)) {
+			names = append(names, e.name)
+		}
+	}
+	return names, nil
 }
 
 var (
@@ -154,27 +167,45 @@ func parserProblems(check, dir string, said []byte) []Problem {
 	return problems
 }
 
-// hiera looks at the syntax of YAML, which Puppet would only report on a server.
+// hiera looks at the syntax of YAML, which Puppet would only report on a server, and for keys of Hiera's data
+// that are there twice, which Puppet never reports.
 func (c *checker) hiera(context.Context) error {
-	files, err := c.files(".yaml", ".yml")
+	files, err := c.files(".yaml", ".yml", ".eyaml", ".json")
 	if err != nil {
 		return err
 	}
 	for _, name := range files {
-		data, err := os.ReadFile(filepath.Join(c.product.Dir, name))
+		data := hieraData(name)
+		if ext := filepath.Ext(name); !data && ext != ".yaml" && ext != ".yml" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(c.product.Dir, name))
 		if err != nil {
 			return fmt.Errorf("hiera: %w", err)
 		}
 		var document yaml.Node
-		if err := yaml.Unmarshal(data, &document); err != nil {
+		if err := yaml.Unmarshal(text, &document); err != nil {
 			p := Problem{Check: "hiera", File: name, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
 			if _, err := fmt.Sscanf(p.Message, "line %d:", &p.Line); err == nil {
 				_, p.Message, _ = strings.Cut(p.Message, ": ")
 			}
 			c.problems = append(c.problems, p)
+			continue
+		}
+		if !data || name == hieraFile { // that one is looked at when the product is loaded
+			continue
+		}
+		for _, d := range duplicates(&document) {
+			c.problems = append(c.problems, Problem{Check: "hiera", File: name, Line: d.line, Message: d.problem + "; " + d.remedy})
 		}
 	}
 	return nil
+}
+
+// hieraData reports whether a file is Hiera's, and not one that a module carries to servers.
+func hieraData(name string) bool {
+	parts := strings.Split(name, "/")
+	return parts[0] == puppetDir && (parts[1] != "modules" || len(parts) > 3 && (parts[3] == "data" || parts[3] == "hiera.yaml"))
 }
 
 func (c *checker) unitTests(ctx context.Context) error {

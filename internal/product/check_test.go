@@ -3,6 +3,7 @@ package product
 import (
 	"bytes"
 	"context"
+	"maps"
 	"os/exec"
 	"strings"
 	"testing"
@@ -51,6 +52,7 @@ func TestCheckGood(t *testing.T) {
 	needPuppet(t)
 	files := goodTree()
 	files["puppet/modules/web/templates/x.epp"] = "<%= $facts['x'] %>\n"
+	files["puppet/hiera.yaml"] = "version: 5\n"
 	files["puppet/data/common.yaml"] = "a: 1\n"
 	problems, out, err := checked(t, files, func(p *Product) {
 		p.UnitTests = UnitTests{Command: "echo tested $HALLMARK_COMMIT in $(ls hallmark.yaml)", Timeout: time.Minute}
@@ -67,6 +69,7 @@ func TestCheckFindsAll(t *testing.T) {
 	files["puppet/modules/a/manifests/init.pp"] = "class a {\n  file { \"x\"\n}\n"
 	files["puppet/modules/b/manifests/init.pp"] = "class b {\n  $x = }\n"
 	files["puppet/modules/b/templates/x.epp"] = "hello\n<%= $x + %>\n"
+	files["puppet/hiera.yaml"] = "version: 5\n"
 	files["puppet/data/common.yaml"] = "a: 1\nb: [\n"
 	problems, _, err := checked(t, files, func(p *Product) {
 		p.UnitTests = UnitTests{Command: "echo no >&2; exit 3", Timeout: time.Minute}
@@ -77,6 +80,26 @@ func TestCheckFindsAll(t *testing.T) {
 		"puppet/modules/b/templates/x.epp:2: Syntax error at '%>' (puppet epp)",
 		"puppet/data/common.yaml:2: did not find expected node content (hiera)",
 		"unit tests: `echo no >&2; exit 3` failed with exit status 3:\nno")
+}
+
+// Puppet's parser reads what servers apply: also modules that are linked from elsewhere in the product, and
+// plans, in their own language. Of a key that is there twice Puppet itself never says a word.
+func TestCheckReadsAllThatIsApplied(t *testing.T) {
+	needPuppet(t)
+	files := hieraTree(someHiera)
+	maps.Copy(files, goodTree())
+	files["vendor/ntp/manifests/init.pp"] = "class ntp { notify { 'x'\n}\n"
+	files["puppet/modules/ntp"] = "-> ../../vendor/ntp"
+	files["puppet/modules/patching/plans/init.pp"] = "plan patching (TargetSpec $targets) {\n  return run_command('uptime', $targets)\n}\n"
+	files["puppet/data/common.yaml"] = "web::workers: 16\nweb::tls: {a: 1, a: 2}\nweb::workers: 2\n"
+	files["puppet/modules/web/files/app.yaml"] = "a: 1\na: 2\n"
+	files["puppet/modules/web/data/common.yaml"] = "b: 1\nb: 2\n"
+	problems, _, err := checked(t, files, nil)
+	wantProblems(t, problems, err,
+		"vendor/ntp/manifests/init.pp:2: Syntax error at '}' (puppet parser)",
+		"puppet/data/common.yaml:3: key web::workers is there twice, also in line 1; keep one of them (hiera)",
+		"puppet/data/common.yaml:2: key a is there twice, also in line 2; keep one of them (hiera)",
+		"puppet/modules/web/data/common.yaml:2: key b is there twice, also in line 1; keep one of them (hiera)")
 }
 
 func TestUnitTestsThatHang(t *testing.T) {

@@ -265,15 +265,6 @@ func (s *fileSecret) Check(at config.Place) {
 	}
 }
 
-func (l *fileLogRule) Check(at config.Place) {
-	if _, err := regexp.Compile(l.Match); err != nil {
-		at.Problem("match", fmt.Sprintf("%q is no regular expression: %v", l.Match, err), "see the syntax of Go's regexp")
-	} else if regexp.MustCompile(l.Match).MatchString("") {
-		at.Problem("match", fmt.Sprintf("%q matches every line", l.Match), "name the harmless line more narrowly")
-	}
-	filled(at, "reason", l.Reason)
-}
-
 func filled(at config.Place, key, text string) {
 	if strings.TrimSpace(text) == "" {
 		at.Problem(key, "is empty", "fill it in")

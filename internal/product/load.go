@@ -13,9 +13,20 @@ import (
 )
 
 // Load reads the product in the directory dir, a checkout of commit: hallmark.yaml, the release
-// procedure, and whether the files that every product has are there. What is wrong comes as
-// config.Errors, all of it at once, with paths relative to dir.
+// procedure, and whether the files that every product has are there. What exists in it and would silently
+// not be used is wrong, too. What is wrong comes as config.Errors, all of it at once, with paths relative
+// to dir.
 func Load(dir, commit string) (*Product, error) {
+	return load(dir, commit, (*Product).Unused)
+}
+
+// Read is Load without Unused: for code that was released, from which upgrades begin and which does not
+// change any more.
+func Read(dir, commit string) (*Product, error) {
+	return load(dir, commit, func(*Product) error { return nil })
+}
+
+func load(dir, commit string, look func(*Product) error) (*Product, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("product: %w", err)
@@ -40,7 +51,7 @@ func Load(dir, commit string) (*Product, error) {
 		}
 		return err
 	}
-	if err := errors.Join(collect(p.loadProcedure()), collect(p.checkLayout()), collect(p.checkSuites())); err != nil {
+	if err := errors.Join(collect(p.loadProcedure()), collect(p.checkLayout()), collect(p.checkSuites()), collect(look(p))); err != nil {
 		return nil, err
 	}
 	if err := config.Join(problems); err != nil {
@@ -120,18 +131,6 @@ func (p *Product) loadProcedure() (err error) {
 	}
 	p.Procedure, err = decodeProcedure(data, p)
 	return err
-}
-
-// siteManifest is what every server applies.
-const siteManifest = "puppet/manifests/site.pp"
-
-func (p *Product) checkLayout() error {
-	if _, err := os.Stat(filepath.Join(p.Dir, siteManifest)); errors.Is(err, fs.ErrNotExist) {
-		return config.Errors{{File: siteManifest, Problem: "is missing, so servers would have nothing to apply", Remedy: "add it; it includes the class of the server's role"}}
-	} else if err != nil {
-		return fmt.Errorf("look at %s: %w", siteManifest, err)
-	}
-	return nil
 }
 
 func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// tree is the files of a product: path → content. What starts with #! is executable;
-// a path that ends in / is an empty directory.
+// tree is the files of a product: path → content. What starts with #! is executable, "-> target" is a
+// link; a path that ends in / is an empty directory.
 type tree map[string]string
 
 func goodTree() tree {
@@ -33,6 +33,12 @@ func (f tree) write(t *testing.T, dir string) {
 		}
 		if strings.HasSuffix(name, "/") {
 			if err := os.MkdirAll(file, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if target, ok := strings.CutPrefix(f[name], "-> "); ok {
+			if err := os.Symlink(target, file); err != nil {
 				t.Fatal(err)
 			}
 			continue
@@ -168,7 +174,7 @@ func TestBadFiles(t *testing.T) {
 
 func TestTemplatedGossFile(t *testing.T) {
 	files := goodTree()
-	files["suites/build/web.yaml"] = "{{if .Vars.x}}\nservice: {nginx: {running: true}}\n{{end}}\n"
+	files["suites/build/web.yaml"] = "{{if .Vars.hallmark_role}}\nservice: {nginx: {running: true}}\n{{end}}\n"
 	dir := t.TempDir()
 	files.write(t, dir)
 	if _, err := Load(dir, ""); err != nil {
@@ -180,8 +186,10 @@ func FuzzGoss(f *testing.F) {
 	f.Add([]byte("service: {nginx: {running: true}}\n"))
 	f.Add([]byte("{{if}}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if line, problem, remedy := gossProblem(data); problem != "" && (remedy == "" || line < 0) {
-			t.Errorf("%q without a remedy, line %d", problem, line)
+		for _, p := range gossProblems(data) {
+			if p.problem == "" || p.remedy == "" || p.line < 0 {
+				t.Errorf("%+v", p)
+			}
 		}
 	})
 }

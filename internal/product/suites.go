@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -19,132 +18,163 @@ import (
 // suitesDir holds a directory for each tier.
 const suitesDir = "suites"
 
-// The tiers of DESIGN.md section 1.
-var tiers = []string{"smoke", "build", "functional", "application"}
+// The tiers of the design page, section 1, and those of them that runs test.
+var (
+	tiers      = []string{"smoke", "build", "functional", "application"}
+	builtTiers = []string{"smoke", "build"}
+)
 
-// gossKinds are the kinds of checks that a goss file may name (goss v0.4); goss itself ignores
-// others, and a test that is ignored can't fail.
-var gossKinds = []string{
-	"addr", "command", "dns", "file", "gossfile", "group", "http", "interface", "kernel-param", "matching",
-	"mount", "package", "port", "process", "service", "user",
-}
-
-// checkSuites finds tests that would silently not be run: directories without any, goss files
-// without a check or for a role that does not exist.
+// checkSuites wants tests at all.
 func (p *Product) checkSuites() error {
-	root := filepath.Join(p.Dir, suitesDir)
-	entries, err := os.ReadDir(root)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(p.Dir, suitesDir)); errors.Is(err, fs.ErrNotExist) {
 		return config.Errors{{File: suitesDir, Problem: "is missing, so nothing would be tested", Remedy: "add suites/smoke and suites/build"}}
-	}
-	if err != nil {
+	} else if err != nil {
 		return fmt.Errorf("read %s: %w", suitesDir, err)
 	}
-	var problems []*config.Error
-	for _, e := range entries {
-		name := path.Join(suitesDir, e.Name())
-		switch {
-		case !e.IsDir():
-		case !slices.Contains(tiers, e.Name()):
-			problems = append(problems, &config.Error{File: name, Problem: "is no tier", Remedy: config.Hint(e.Name(), tiers)})
-		default:
-			found, err := p.checkTier(e.Name())
-			if err != nil {
-				return err
-			}
-			problems = append(problems, found...)
-		}
-	}
-	return config.Join(problems)
+	return nil
 }
 
-func (p *Product) checkTier(tier string) (problems []*config.Error, err error) {
-	dir := path.Join(suitesDir, tier)
-	tests := 0
-	err = fs.WalkDir(os.DirFS(p.Dir), dir, func(name string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		switch ext := path.Ext(name); {
-		case ext == ".yaml" || ext == ".yml":
-			tests++
-			data, err := os.ReadFile(filepath.Join(p.Dir, name))
-			if err != nil {
-				return err
-			}
-			if e := p.checkGoss(name, data); e != nil {
-				problems = append(problems, e)
-			}
-		case ext == ".star" || info.Mode()&0o111 != 0:
-			tests++
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir, err)
+// suites finds tests that would silently not be run: directories without any, goss files without a check or
+// for a role that does not exist, and everything else that is not read.
+func (p *Product) suites(all []entry) (problems []*config.Error, err error) {
+	folders, err := os.ReadDir(filepath.Join(p.Dir, suitesDir))
+	if errors.Is(err, fs.ErrNotExist) { // told as missing
+		return nil, nil
 	}
-	if tests == 0 {
-		problems = append(problems, &config.Error{File: dir, Problem: "has no tests", Remedy: "add a goss file such as all.yaml, or remove the directory"})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", suitesDir, err)
+	}
+	tests := map[string]int{}
+	for _, e := range all {
+		if !e.under(suitesDir) || e.documentation() && e.ext() != ".yaml" && e.ext() != ".yml" {
+			continue
+		}
+		tier := e.parts()[1]
+		if strings.Count(e.name, "/") > 1 {
+			tests[tier]++
+			if !slices.Contains(tiers, tier) {
+				continue // told once, of the folder
+			}
+		}
+		found, err := p.suiteFile(e)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, found...)
+	}
+	for _, f := range folders {
+		name := path.Join(suitesDir, f.Name())
+		switch {
+		case !f.IsDir():
+		case !slices.Contains(tiers, f.Name()):
+			problems = append(problems, &config.Error{File: name, Problem: "is no tier", Remedy: config.Hint(f.Name(), tiers)})
+		case tests[f.Name()] == 0:
+			problems = append(problems, &config.Error{File: name, Problem: "has no tests", Remedy: "add a goss file such as all.yaml, or remove the directory"})
+		}
+	}
+	if len(problems) == 0 && len(tests) == 0 {
+		problems = append(problems, &config.Error{File: suitesDir, Problem: "has no tests", Remedy: "add suites/smoke/all.yaml and suites/build/all.yaml"})
 	}
 	return problems, nil
 }
 
-// checkGoss looks at one goss file: suites/<tier>/all.yaml, or <role>.yaml.
-func (p *Product) checkGoss(name string, data []byte) *config.Error {
-	role, isYAML := strings.CutSuffix(path.Base(name), ".yaml")
-	suites := append(sortedNames(p.Roles), "all")
+// suiteFile looks at one file under suites/.
+func (p *Product) suiteFile(e entry) ([]*config.Error, error) {
+	wrong := func(problem, remedy string) ([]*config.Error, error) {
+		return []*config.Error{{File: e.name, Problem: problem, Remedy: remedy}}, nil
+	}
+	parts := e.parts()
+	const notYet = "Hallmark runs goss files of smoke and build only, yet (design page, section 9)"
 	switch {
-	case !isYAML:
-		return &config.Error{File: name, Problem: "would not be read", Remedy: "call it .yaml"}
-	case strings.Count(name, "/") != 2:
-		return &config.Error{File: name, Problem: "lies too deep to be read", Remedy: "put it into suites/<tier>/"}
-	case !slices.Contains(suites, role):
-		return &config.Error{File: name, Problem: fmt.Sprintf("is for role %q, which is not in %s", role, File), Remedy: config.Hint(role, suites)}
+	case len(parts) == 2:
+		return wrong("lies in no tier, so no run would use it", "put it into suites/smoke or suites/build")
+	case !slices.Contains(builtTiers, parts[1]):
+		return wrong("is of tier "+parts[1]+", which no run tests: "+notYet, "say it by goss in suites/build, or keep it outside suites/ until then")
+	case e.ext() == ".star":
+		return wrong("would not be run: "+notYet, "say it by goss in suites/"+parts[1]+"/<role>.yaml, or keep it outside suites/ until then, with another ending")
+	case e.executable():
+		return wrong("is a program, which would not be run: "+notYet, "run it as a command of suites/"+parts[1]+"/<role>.yaml; if it is no program, `chmod -x` it")
+	case e.ext() == ".yml", e.ext() == ".json":
+		return wrong("would not be read", "call it .yaml")
+	case e.ext() != ".yaml":
+		return wrong("is no test, so no run would use it", "write tests as goss files <role>.yaml; keep other files outside suites/, and notes in a README.md")
+	case len(parts) > 3:
+		return wrong("lies too deep to be read", "put it into suites/<tier>/")
 	}
-	line, problem, remedy := gossProblem(data)
-	if problem == "" || templateLine.Match(data) {
-		return nil // a template with statements becomes YAML only on the server
+	role := strings.TrimSuffix(e.base(), ".yaml")
+	if known := append(sortedNames(p.Roles), everyRole); !slices.Contains(known, role) {
+		return wrong(fmt.Sprintf("is for role %q, which is not in %s", role, File), config.Hint(role, known))
 	}
-	return &config.Error{File: name, Line: line, Problem: problem, Remedy: remedy}
+	data, err := p.read(e)
+	if e.link() && err != nil {
+		return nil, nil // told as a link that leads nowhere
+	}
+	if err != nil {
+		return nil, err
+	}
+	var problems []*config.Error
+	for _, g := range gossProblems(data) {
+		problems = append(problems, &config.Error{File: e.name, Line: g.line, Problem: g.problem, Remedy: g.remedy})
+	}
+	return problems, nil
 }
 
-// templateLine finds goss files in which more than values is templated.
-var templateLine = regexp.MustCompile(`(?m)^\s*\{\{`)
+// mostGoss is the size up to which a file is looked at whether it is a test, in bytes.
+const mostGoss = 256 << 10
 
-// gossProblem says what is wrong with the text of a goss file, "" if nothing is.
-func gossProblem(data []byte) (line int, problem, remedy string) {
-	var document yaml.Node
-	if err := yaml.Unmarshal(data, &document); err != nil {
-		return 0, "is not valid YAML: " + strings.TrimPrefix(err.Error(), "yaml: "), "mind indentation, colons and quotes"
+// strayTests finds tests outside suites/: Starlark by its ending, goss files by their name or by what they
+// say. Puppet's own folder holds files for servers, which may be anything.
+func (p *Product) strayTests(all []entry) (problems []*config.Error, err error) {
+	for _, e := range all {
+		if e.under(suitesDir) || e.under(puppetDir) || !e.info.Mode().IsRegular() {
+			continue
+		}
+		remedy := "put it into suites/smoke or suites/build as <role>.yaml"
+		switch e.ext() {
+		case ".star":
+			problems = append(problems, &config.Error{File: e.name, Problem: "is a Starlark test, which would not be run here", Remedy: "say it by goss in suites/build/<role>.yaml, or give it another ending"})
+		case ".yaml", ".yml", ".json":
+			if e.name == File || e.name == ProcedureFile || e.info.Size() > mostGoss {
+				continue
+			}
+			data, err := p.read(e)
+			if err != nil {
+				return nil, err
+			}
+			if strings.HasPrefix(e.base(), "goss") || isGoss(data) {
+				problems = append(problems, &config.Error{File: e.name, Problem: "is a goss file, which would not be run: runs read suites/<tier>/", Remedy: remedy})
+			}
+		}
 	}
-	const empty, add = "is empty", "add a check, such as service or port"
-	if len(document.Content) == 0 {
-		return 1, empty, add
+	return problems, nil
+}
+
+// isGoss reports whether a text says only what goss knows.
+func isGoss(data []byte) bool {
+	var document yaml.Node
+	if yaml.Unmarshal(data, &document) != nil || len(document.Content) == 0 {
+		return false
 	}
 	root := document.Content[0]
-	if root.Kind != yaml.MappingNode {
-		if root.ShortTag() == "!!null" {
-			return 1, empty, add
-		}
-		return root.Line, "is no goss file", "write kinds of checks (service, port, file …) as keys"
+	if root.Kind != yaml.MappingNode || len(root.Content) == 0 {
+		return false
 	}
-	checks := 0
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		key, value := root.Content[i], root.Content[i+1]
-		if !slices.Contains(gossKinds, key.Value) {
-			return key.Line, fmt.Sprintf("%q is no kind of check that goss knows", key.Value), config.Hint(key.Value, gossKinds)
+		kind, checks := root.Content[i].Value, target(root.Content[i+1])
+		if gossKinds[kind] == nil || checks.Kind != yaml.MappingNode || len(checks.Content) == 0 {
+			return false
 		}
-		if value.Kind != yaml.MappingNode || len(value.Content) == 0 {
-			return key.Line, fmt.Sprintf("%s names nothing to check", key.Value), "add a check under it, or remove it"
+		for j := 1; j < len(checks.Content); j += 2 {
+			one := target(checks.Content[j])
+			if one.Kind != yaml.MappingNode {
+				return false
+			}
+			for attribute := range attributes(one) {
+				if !slices.Contains(gossKinds[kind], attribute.Value) && !slices.Contains(gossAlways, attribute.Value) {
+					return false
+				}
+			}
 		}
-		checks += len(value.Content) / 2
 	}
-	if checks == 0 {
-		return 1, empty, add
-	}
-	return 0, "", ""
+	return true
 }
