@@ -49,7 +49,7 @@ func readResult(row scanner) (r Result, err error) {
 	return r, err
 }
 
-// RecordResults writes results in one transaction. A key that is known keeps one result: superseded says
+// RecordResults writes results in one transaction. A key that is known keeps one result: Kept says
 // which. A zero Recorded becomes now. Texts are bounded.
 func (l *Ledger) RecordResults(ctx context.Context, results ...Result) error {
 	return l.write(ctx, "record results", func(tx *sql.Tx) error {
@@ -71,7 +71,7 @@ func putResult(ctx context.Context, tx *sql.Tx, r Result) error {
 		r.Run, r.Scenario, r.Origin, r.Phase, r.Tier, r.Suite, r.Test, r.Server, r.Attempt)
 	switch {
 	case err == nil:
-		r = superseded(old, r)
+		r = Kept(old, r)
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}

@@ -245,3 +245,20 @@ func TestReportsKnowEarlierFailuresOfTheCommit(t *testing.T) {
 		}
 	}
 }
+
+// A unit test that says two megabytes in one line fails its run, and fills no list with them.
+func TestLongOutputIsBounded(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	g.commit("noise", map[string]string{"hallmark.yaml": productFiles()["hallmark.yaml"] + "unit-tests: {command: \"head -c 1900000 /dev/zero | tr '\\\\0' x; echo; echo no luck; false\"}\n"})
+	d, run := g.pass(pipeline.Request{})
+	stages, err := d.parts.Ledger.Stages(t.Context(), run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"reason": run.Reason, "stage": stages[0].Detail} {
+		if run.Verdict != verdict.Failed || len(text) > 1<<16 || !strings.Contains(text, "unit tests") || !strings.HasSuffix(text, "no luck") {
+			t.Errorf("run is %s; its %s has %d bytes: %.200s", run.Verdict, what, len(text), text)
+		}
+	}
+}

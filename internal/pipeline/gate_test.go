@@ -68,6 +68,8 @@ func TestDecide(t *testing.T) {
 		{name: "skipped without one", required: []Cell{cell}, budget: config.Budgets{Skipped: 1}, results: []ledger.Result{result(1, ledger.Skipped, "")}, want: verdict.Inconclusive, reason: "without a reason"},
 		{name: "a fresh environment cures", required: []Cell{cell}, results: []ledger.Result{environment(1), result(2, ledger.Passed, "")}, want: verdict.Passed},
 		{name: "passed after failing is flaky, over budget", required: []Cell{cell}, results: []ledger.Result{result(1, ledger.Failed, "x"), result(2, ledger.Passed, "")}, want: verdict.Failed, reason: "1 tests flaky"},
+		{name: "flaky in an environment that was lost", required: []Cell{cell}, results: []ledger.Result{result(1, ledger.Flaky, "failed before: x"), result(2, ledger.Passed, "")}, want: verdict.Failed, reason: "1 tests flaky"},
+		{name: "flaky, then skipped", required: []Cell{cell}, budget: config.Budgets{Skipped: 1}, results: []ledger.Result{result(1, ledger.Flaky, "failed before: x"), result(2, ledger.Skipped, "no")}, want: verdict.Failed, reason: "1 tests flaky"},
 		{name: "flaky within budget", required: []Cell{cell}, budget: config.Budgets{Flaky: 1}, results: []ledger.Result{result(1, ledger.Failed, "x"), result(2, ledger.Passed, "")}, want: verdict.Passed},
 		{name: "a failure is not forgotten by a lost retry", required: []Cell{cell}, results: []ledger.Result{result(1, ledger.Failed, "x"), result(2, ledger.Inconclusive, "")}, want: verdict.Failed},
 		{name: "good results of a lane that was cut short", required: []Cell{cell}, ends: []LaneEnd{{Scenario: "verify", Origin: "base", Detail: "no room"}},

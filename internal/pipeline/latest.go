@@ -8,8 +8,8 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 )
 
-// Latest reduces the attempts at each test to one result: the last attempt that said anything, flaky if an
-// earlier attempt failed and the last passed, waived if a waiver that has not expired covers its failure.
+// Latest reduces the attempts at each test to one result, as ledger.Kept has it: the last attempt that said
+// anything, flaky if it passed after failing; waived if a waiver that has not expired covers its failure.
 // The result is sorted.
 func Latest(results []ledger.Result, waivers []Waiver, now time.Time) []ledger.Result {
 	byTest := map[ledger.ResultKey][]ledger.Result{}
@@ -24,15 +24,9 @@ func Latest(results []ledger.Result, waivers []Waiver, now time.Time) []ledger.R
 	var latest []ledger.Result
 	for _, attempts := range byTest {
 		slices.SortFunc(attempts, func(a, b ledger.Result) int { return cmp.Compare(a.Attempt, b.Attempt) })
-		r := attempts[len(attempts)-1]
-		for _, earlier := range attempts[:len(attempts)-1] {
-			if earlier.Outcome == ledger.Failed && r.Outcome != ledger.Failed {
-				if r.Outcome == ledger.Passed {
-					r.Outcome, r.Message = ledger.Flaky, "failed before: "+earlier.Message
-				} else {
-					r = earlier
-				}
-			}
+		r := attempts[0]
+		for _, next := range attempts[1:] {
+			r = ledger.Kept(r, next)
 		}
 		latest = append(latest, waive(r, waivers, now))
 	}

@@ -120,8 +120,8 @@ func newGate(g *Gate) *Gate {
 	return &told
 }
 
-// allowance says what the policy allowed, if it did.
-func (g Gate) allowance() string {
+// Allowance says how many results of a kind the policy let pass, "" if none.
+func (g Gate) Allowance() string {
 	var words []string
 	for _, o := range []ledger.Outcome{ledger.Flaky, ledger.Waived, ledger.Skipped} {
 		if n := g.Allowed[string(o)]; n > 0 {

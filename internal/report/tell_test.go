@@ -106,6 +106,28 @@ func TestInconclusiveIsNeverTheProducts(t *testing.T) {
 	}
 }
 
+// What a policy requires and could not have yet is told in every form of the report, as is what it allowed.
+func TestNotesAndBudgetsAreTold(t *testing.T) {
+	d := green()
+	d.Notes = []string{"No upgrade was tested: there is no <release> yet."}
+	d.Gate.Allowed = map[string]int{"flaky": 2, "waived": 0, "skipped": 1}
+	var text, page, data bytes.Buffer
+	r := report.New(d)
+	for _, err := range []error{report.Text(&text, r, report.Terminal{}), report.HTML(&page, r), report.JSON(&data, r)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, c := range map[string][2]string{
+		"text": {text.String(), "there is no <release> yet."}, "page": {page.String(), "there is no &lt;release&gt; yet."},
+		"JSON": {data.String(), `"notes": [`}, "budgets": {text.String(), "The policy allowed 2 flaky and 1 skipped."}, "budgets as JSON": {data.String(), `"skipped": 1`},
+	} {
+		if !strings.Contains(c[0], c[1]) {
+			t.Errorf("%s does not say %q", what, c[1])
+		}
+	}
+}
+
 func TestTextKeepsToItsWidth(t *testing.T) {
 	for _, width := range []int{50, 60, 80, 132} {
 		var b bytes.Buffer

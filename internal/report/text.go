@@ -387,7 +387,7 @@ func (p *page) gate(r Report) {
 		for _, reason := range r.Gate.Reasons {
 			p.wrapped(4, reason)
 		}
-		if text := r.Gate.allowance(); text != "" {
+		if text := r.Gate.Allowance(); text != "" {
 			p.wrapped(4, text)
 		}
 	}

@@ -17,7 +17,7 @@ func TestNothingProvedIsForgotten(t *testing.T) {
 			now := Result{Outcome: o, Message: string(o)}
 			next := now
 			if len(history) > 0 {
-				next = superseded(kept, now)
+				next = Kept(kept, now)
 			}
 			h := append(slices.Clip(history), o)
 			for _, broken := range []struct {
@@ -31,7 +31,7 @@ func TestNothingProvedIsForgotten(t *testing.T) {
 				{"a pass counts", o == Passed && next.Outcome != Passed && next.Outcome != Flaky},
 				{"a failure counts", o == Failed && next.Outcome != Failed},
 				{"a failure without its audit leaves a mark", kept.Outcome == Failing && o == Passed && next.Outcome != Flaky},
-				{"to record the same again changes nothing", superseded(next, now) != next},
+				{"to record the same again changes nothing", Kept(next, now) != next},
 			} {
 				if broken.is {
 					t.Errorf("%q: %s, but %q became %q", h, broken.law, kept.Outcome, next.Outcome)

@@ -10,12 +10,12 @@ func (o Outcome) judged() bool {
 	return false
 }
 
-// superseded says what is kept of a test when a step that a crash repeats records it again under the same
-// key. A judgement outlives everything that learnt nothing (inconclusive, not run, a failure that is not
-// judged yet). A failure is never forgotten: if the test passes when it is repeated, it is flaky, and a
-// flaky test that fails again has failed. What passed is not unproved by a repetition that was skipped. Of
-// two results that say the same the newer one is kept.
-func superseded(old, now Result) Result {
+// Kept says which of two results of one test is kept: of a step that a crash repeats, which records the
+// same key again, and of two attempts at the test. A judgement outlives everything that learnt nothing
+// (inconclusive, not run, a failure that is not judged yet). A failure is never forgotten: if the test passes
+// when it is repeated, it is flaky, and a flaky test that fails again has failed. What passed is not unproved
+// by a repetition that was skipped. Of two results that say the same the newer one is kept.
+func Kept(old, now Result) Result {
 	switch {
 	case now.Outcome == Passed && (old.Outcome == Failed || old.Outcome == Failing):
 		return flakyAfter(now, old, "failed before: "+old.Message)
