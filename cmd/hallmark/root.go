@@ -54,7 +54,7 @@ Exit codes: 0 done or passed, 1 failed, 2 wrong use or configuration, 3 inconclu
 	flags.String("product-repository", "", "the infrastructure repository, instead of the file's product.repository")
 	root.AddCommand(
 		c.serve(), c.run(), c.runs(), c.images(), c.channels(), c.promote(), c.rollback(), c.revoke(),
-		c.env(), c.gc(), c.base(), c.check(), c.schedules(), c.lab(), c.version(),
+		c.env(), c.gc(), c.base(), c.check(), c.schedules(), c.notify(), c.lab(), c.version(),
 	)
 	return root
 }

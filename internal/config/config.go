@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cost"
+	"github.com/hallmark-ci/hallmark/internal/notify"
 )
 
 // Config is the daemon's configuration (hallmark.yaml beside the daemon, not the product's file of
@@ -24,6 +25,8 @@ type Config struct {
 	Policy      map[string]Policy `key:"policy"`  // by run kind; what a file leaves out stays as in Default, key by key
 	Upgrade     string            `key:"upgrade"` // UpgradeRequired or UpgradeNoneYet
 	Waivers     []Waiver          `key:"waivers"`
+	Notify      Notify            `key:"notify"`
+	Freshness   map[string]Age    `key:"freshness"` // by channel: how old the set that it holds may be
 
 	File string // the file it was read from, "" if none
 }
@@ -135,6 +138,13 @@ type Waiver struct {
 	Expires time.Time `key:"expires,required"` // from this moment on the failure counts again
 }
 
+// Notify says how people are told of events: docs/notify.md.
+type Notify struct {
+	Command []string      `key:"command"` // program and arguments, no shell; none: nobody is told
+	Events  []string      `key:"events"`  // of which it is told
+	Timeout time.Duration `key:"timeout"` // of one try
+}
+
 // Default sets what holds when the file is silent.
 func (c *Config) Default() {
 	c.StateDir = "/var/lib/hallmark"
@@ -146,6 +156,7 @@ func (c *Config) Default() {
 	c.Timeouts.Default()
 	c.Environment.Default()
 	c.Keep.Default()
+	c.Notify.Default()
 	c.Policy, c.Upgrade = defaultPolicies(), UpgradeRequired
 }
 
@@ -185,6 +196,9 @@ func (e *Environment) Default() { e.Lease, e.Deadline = time.Hour, 4*time.Hour }
 
 // Default keeps little, for disk is small.
 func (k *Keep) Default() { k.Candidates = 1 }
+
+// Default tells of everything, to nobody.
+func (n *Notify) Default() { n.Events, n.Timeout = notify.Names(), 30*time.Second }
 
 // Default is UTC, one run at a time, and no catching up.
 func (s *Schedule) Default() {

@@ -514,3 +514,33 @@ func FuzzParseDuration(f *testing.F) {
 		}
 	})
 }
+
+// How people are told of events is checked when the file is read.
+func TestNotifyAndFreshness(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"notify: {command: [sh, -c, x]}":                 "",
+		"notify: {command: [sh], events: [red, green]}":  "",
+		"notify: {command: [nosuchprogram]}":             `"nosuchprogram" is no program`,
+		"notify: {command: [./sh]}":                      `"./sh" is no program`,
+		"notify: {events: [blue]}":                       `"blue" is not known`,
+		"notify: {timeout: 0s}":                          "notify.timeout",
+		"notify: {comand: [sh]}":                         "did you mean command",
+		"freshness: {development: 36h, production: 90d}": "",
+		"freshness: {development: forever}":              "which is no objective",
+		"freshness: {development: soon}":                 "is no age",
+		"keep: {unknown: 30d}":                           "",
+		"keep: {unknown: forever}":                       "",
+		"keep: {unknown: never}":                         "is no age: write forever, or a duration such as 30d",
+		"keep: {unknown: 0s}":                            "is no age",
+	} {
+		file := filepath.Join(t.TempDir(), "hallmark.yaml")
+		if err := os.WriteFile(file, []byte("product: {repository: p}\n"+text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(file, nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}

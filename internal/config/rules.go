@@ -2,10 +2,14 @@ package config
 
 import (
 	"fmt"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/notify"
 )
 
 // kinds of runs.
@@ -38,6 +42,11 @@ func (c *Config) Check(at Place) {
 			at.Problem(fmt.Sprintf("prices.types[%d].type", i), fmt.Sprintf("%q has a price already, in entry %d", p.Type, first+1), "remove one of them")
 		}
 		priced[p.Type] = i
+	}
+	for channel, age := range c.Freshness {
+		if age == 0 {
+			at.Problem("freshness."+channel, "is forever, which is no objective", "write a duration such as 36h, or remove the channel")
+		}
 	}
 	waived := map[string]int{}
 	for i, w := range c.Waivers {
@@ -130,6 +139,20 @@ func (e *Environment) Check(at Place) {
 // Check wants counts.
 func (k *Keep) Check(at Place) {
 	at.AtLeast("candidates", k.Candidates, 0)
+}
+
+// Check wants a command that can be run, and events that there are.
+func (n *Notify) Check(at Place) {
+	for i, event := range n.Events {
+		at.OneOf(fmt.Sprintf("events[%d]", i), event, notify.Names()...)
+	}
+	positive(at, "timeout", n.Timeout)
+	if len(n.Command) == 0 {
+		return
+	}
+	if _, err := exec.LookPath(n.Command[0]); err != nil || !filepath.IsAbs(n.Command[0]) && strings.Contains(n.Command[0], "/") {
+		at.Problem("command", fmt.Sprintf("%q is no program that can be run", n.Command[0]), "give the absolute path of an executable file, then its arguments, each as an entry of the list: no shell takes them apart")
+	}
 }
 
 // Check parses the time table and its zone.

@@ -84,8 +84,8 @@ func (r *Request) run(now time.Time) (ledger.Run, error) {
 	return ledger.Run{ID: id, Kind: r.Kind, Branch: r.Branch, Commit: r.Commit, Trigger: r.Trigger, Actor: r.Actor, State: ledger.Queued, Options: r.Options, Created: now}, err
 }
 
-// Serve follows the schedules, reaps what outlived its lease, and has the provider tell what channels
-// hold, until ctx ends. They do not wait for each other: a cloud that does not answer must not cost a tick.
+// Serve follows the schedules, reaps what outlived its lease, has the provider tell what channels
+// hold, and tells people of events, until ctx ends. They do not wait for each other: a cloud that does not answer must not cost a tick.
 func (e *Engine) Serve(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -106,6 +106,20 @@ func (e *Engine) Serve(ctx context.Context) {
 		every(ctx, time.Second, func() {
 			if err := e.Tick(ctx); err != nil && ctx.Err() == nil {
 				e.Log.Error("schedules", "err", err)
+			}
+		})
+	})
+	all.Go(func() {
+		every(ctx, time.Minute, func() {
+			if err := e.Watch(ctx); err != nil && ctx.Err() == nil {
+				e.Log.Error("look for events", "err", err)
+			}
+		})
+	})
+	all.Go(func() { // a goroutine of its own: people who are told slowly hold nothing up
+		every(ctx, 5*time.Second, func() {
+			if _, err := e.Deliver(ctx); err != nil && ctx.Err() == nil {
+				e.Log.Error("tell people of events", "err", err)
 			}
 		})
 	})

@@ -10,10 +10,14 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/notify"
 )
 
 // grace is how late the daemon may look at a tick without having missed it.
 const grace = time.Minute
+
+// overdue is after how long people are told that a tick could not be acted on so far.
+const overdue = time.Hour
 
 // A tick that could not be acted on (the repository is away) is tried again after a pause that grows.
 const (
@@ -100,6 +104,9 @@ func (e *Engine) fire(ctx context.Context, s config.Schedule, memory ledger.Tick
 	if err != nil {
 		return errors.Join(failed, err)
 	}
+	if failed == nil && look.Count > 0 {
+		e.missed(ctx, s, config.Look{Missed: look.Missed, Count: look.Count})
+	}
 	for _, run := range runs {
 		e.Log.Info("schedule fires", "schedule", s.Name, "tick", look.Due, "run", run.ID, "branch", run.Branch)
 	}
@@ -114,6 +121,9 @@ func (e *Engine) fire(ctx context.Context, s config.Schedule, memory ledger.Tick
 		pause = min(2*before.pause, lastRetry)
 	}
 	e.troubles[s.Name] = trouble{look.Due, failed, pause, now.Add(pause)}
+	if now.Sub(look.Due) > overdue {
+		e.tellMissed(ctx, s, look.Due, 1, "it is still tried: "+strings.ReplaceAll(failed.Error(), "\n", "; "))
+	}
 	return fmt.Errorf("tick of %s: %w; it is tried again in %s", look.Due.Format(time.RFC3339), failed, pause)
 }
 
@@ -143,6 +153,7 @@ func (e *Engine) firings(ctx context.Context, s config.Schedule, tick time.Time)
 		})
 		if at >= 0 {
 			e.Log.Info("tick skipped: its last run still works", "schedule", s.Name, "run", busy[at].ID)
+			e.tellMissed(ctx, s, tick, 1, "its last run still works: "+busy[at].ID)
 			firings = append(firings, ledger.Firing{Branch: branch})
 			continue
 		}
@@ -171,5 +182,18 @@ func (e *Engine) missed(ctx context.Context, s config.Schedule, look config.Look
 	}
 	e.mu.Unlock()
 	e.Log.Warn("tick missed: it is too late to act on it", "schedule", s.Name, "tick", look.Missed, "ticks", look.Count, "why", why)
-	_ = ctx
+	e.tellMissed(ctx, s, look.Missed, look.Count, "it is too late to act on it: "+why)
+}
+
+// tellMissed records the event that a tick passed without a run. It is logged in any case.
+func (e *Engine) tellMissed(ctx context.Context, s config.Schedule, tick time.Time, ticks int, why string) {
+	tick = tick.UTC()
+	err := e.tell(ctx, "schedule "+s.Name, notify.Event{
+		ID: strings.Join([]string{notify.Missed, s.Name, tick.Format(time.RFC3339)}, "/"), Event: notify.Missed,
+		Summary: fmt.Sprintf("schedule %s started no run at %s", s.Name, tick.Format("2006-01-02 15:04 UTC")),
+		Text:    bounded(why), Branch: s.Branch, Kind: s.Kind, Schedule: s.Name, Tick: &tick, Ticks: ticks,
+	})
+	if err != nil {
+		e.Log.Error("record that a tick was missed", "schedule", s.Name, "err", err)
+	}
 }
