@@ -58,6 +58,14 @@ func (e *Environment) tryDelivery(ctx context.Context, server string, script fun
 	err := e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
 		began := e.site.clock().Now()
 		var err error
+		if !e.bench() {
+			if started, err = e.handedOver(ctx, server); started {
+				return true, err
+			}
+		}
+		if err != nil {
+			return false, errors.Join(err, look(ctx))
+		}
 		if session, err = e.bootstrapSession(ctx, server); err == nil {
 			return true, nil
 		}
@@ -75,6 +83,10 @@ func (e *Environment) tryDelivery(ctx context.Context, server string, script fun
 	}
 	if started {
 		return nil
+	}
+	if !e.bench() {
+		// The server is at work now, and may hand over before its turn to be waited for comes.
+		defer e.ways.leave(bootstrapAt(server))
 	}
 	return e.sendCode(ctx, session, server, script)
 }
@@ -177,7 +189,8 @@ func (e *Environment) convergedStep(server string) Step {
 		if reportErr != nil {
 			return fmt.Errorf("report of %s: %w", server, reportErr)
 		}
-		return e.alter(ctx, server, func(m *machine) { m.Ready = true })
+		gone := !e.bench() // the bootstrap user
+		return e.alter(ctx, server, func(m *machine) { m.Ready, m.HandedOver = true, gone })
 	})
 }
 
@@ -203,8 +216,9 @@ func failure(server string, status puppet.Status, report puppet.Report) error {
 
 // Exit codes of the watch, beside 0 for a report that is there.
 const (
-	watchWorking = 75 // still at work
-	watchEnded   = 76 // the unit ended and left no report
+	watchWorking  = 75 // still at work
+	watchEnded    = 76 // the unit ended and left no report
+	watchHandOver = 77 // the server hands over: this session has to end
 )
 
 // watchWithin is how long one watch stays on a server before it comes back to see whether anybody
@@ -212,11 +226,17 @@ const (
 const watchWithin = 5 * time.Second
 
 // watchScript waits on the server itself, so that its end is noticed at once and without a login. It
-// is sparing: the server has work to do, and often shares a processor with many.
-func watchScript(commit string, stage puppet.Stage) string {
+// is sparing: the server has work to do, and often shares a processor with many. In a session of the
+// bootstrap user it ends when the server hands over.
+func watchScript(commit string, stage puppet.Stage, bootstrap bool) string {
+	handOver := ""
+	if bootstrap {
+		handOver = fmt.Sprintf("if [ -e %s ]; then exit %d; fi", puppet.HandOverPath, watchHandOver)
+	}
 	return fmt.Sprintf(`reported() { [ -e %[4]s ] && grep -qs '"commit": *"%[2]s", *"stage": *"%[3]s"' %[4]s; }
 for i in $(seq %[1]d); do
 	if reported; then exec cat %[4]s; fi
+	%[8]s
 	if [ $i = %[1]d ]; then
 		case $(systemctl show -P ActiveState %[5]s)/$(systemctl show -P ExecMainExitTimestampMonotonic %[5]s) in
 		failed/*|inactive/[1-9]*)
@@ -227,11 +247,11 @@ for i in $(seq %[1]d); do
 	fi
 	sleep 0.15
 done
-exit %[7]d`, watchWithin/(150*time.Millisecond), commit, stage, puppet.StatusPath, puppet.Unit, watchEnded, watchWorking)
+exit %[7]d`, watchWithin/(150*time.Millisecond), commit, stage, puppet.StatusPath, puppet.Unit, watchEnded, watchWorking, handOver)
 }
 
 // awaitStatus waits for a server's report about its commit. On a base it comes in as bootstrap user
-// until that one is gone, which is the server's last act before it reports; else as admin. A prebuilt
+// until the server hands over, which is its last act before it reports; else as admin. A prebuilt
 // server that failed may have no account at all: then the report is read on its console, and there
 // is no session.
 func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status, remote.Session, error) {
@@ -251,13 +271,15 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 	within := limits.Boot + e.puppetTimeout() + limits.Login // the server's own clock ends Puppet earlier
 	err := e.poll(ctx, within, func(ctx context.Context) (bool, error) {
 		began := e.site.clock().Now()
-		enter := e.enter
-		if heard { // so the bootstrap user is gone
-			enter = e.Session
-		}
-		var err error
-		if session, err = enter(ctx, m.Name); err != nil {
+		var (
+			err       error
+			bootstrap bool
+		)
+		if session, bootstrap, err = e.arrive(ctx, m.Name); err != nil {
 			session = nil
+			if bootstrap {
+				err = e.refusedBootstrap(ctx, m.Name, err)
+			}
 			shut := door.shut(ctx, began, err)
 			if said, ok := listen(ctx); ok {
 				if status = said; status.Err(m.Name) != nil {
@@ -270,7 +292,7 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 			}
 			return shut, err
 		}
-		r, err := session.Run(ctx, remote.Command{Line: watchScript(m.Commit, stage), Timeout: 3 * watchWithin})
+		r, err := session.Run(ctx, remote.Command{Line: watchScript(m.Commit, stage, bootstrap && !e.bench()), Timeout: 3 * watchWithin})
 		if err != nil {
 			shut := door.shut(ctx, began, err)
 			if said, ok := listen(ctx); ok && said.Err(m.Name) == nil { // it may have closed the way that we were on
@@ -287,6 +309,11 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 			return true, verdict.Errorf(verdict.Unexplained, m.Name, "%s ended without a report; %s ends with: %s",
 				puppet.Unit, puppet.LogPath, logEnd(ctx, session))
 		case watchWorking:
+			return false, errWorking
+		case watchHandOver:
+			if err := e.leaveBootstrap(ctx, m.Name); err != nil {
+				return true, err
+			}
 			return false, errWorking
 		}
 		return false, verdict.Errorf(verdict.Unexplained, m.Name, "watching %s: exit %d", puppet.Unit, r.Exit)
@@ -346,20 +373,6 @@ func logEnd(ctx context.Context, session remote.Session) string {
 		return "nothing that can be read"
 	}
 	return lastLines(r.Stdout, 3)
-}
-
-// enter logs in with whatever account a server has at this moment.
-func (e *Environment) enter(ctx context.Context, server string) (remote.Session, error) {
-	if e.bench() {
-		return e.bootstrapSession(ctx, server)
-	}
-	m := e.machine(server)
-	if e.Origin() == Base && m.Boot == "" { // in this life nobody has proved yet that it is gone
-		if s, err := e.bootstrapSession(ctx, server); err == nil {
-			return s, nil
-		}
-	}
-	return e.Session(ctx, server)
 }
 
 // neverUp says what a wait's end means for a server that runs and was never entered. An answer that

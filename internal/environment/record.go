@@ -32,23 +32,24 @@ type record struct {
 
 // machine is one server over its lives.
 type machine struct {
-	Name     string         `json:"name"`
-	Role     string         `json:"role"`
-	Bastion  bool           `json:"bastion,omitempty"`
-	Level    int            `json:"level"` // servers of one level are provisioned at the same time
-	Volumes  []volume       `json:"volumes,omitempty"`
-	Address  netip.Addr     `json:"address"`
-	Life     int            `json:"life"` // launches before this one: part of the launch token
-	ID       cloud.ServerID `json:"id"`
-	HostKeys []string       `json:"host_keys,omitempty"` // authorized_keys lines
-	Commit   string         `json:"commit"`              // of the code it was last told to run
-	Ready    bool           `json:"ready"`               // converged in this life
-	Boot     string         `json:"boot"`                // the boot that we expect; "": not known yet
-	Left     string         `json:"left,omitempty"`      // the boot that a reboot must leave behind
-	LeftAt   time.Time      `json:"left_at,omitzero"`    // when that reboot was asked for
-	Down     bool           `json:"down,omitempty"`      // crashed on purpose
-	Status   *puppet.Status `json:"status,omitempty"`    // of the newest provisioning
-	Report   *puppet.Report `json:"report,omitempty"`    // of the newest provisioning that could be read
+	Name       string         `json:"name"`
+	Role       string         `json:"role"`
+	Bastion    bool           `json:"bastion,omitempty"`
+	Level      int            `json:"level"` // servers of one level are provisioned at the same time
+	Volumes    []volume       `json:"volumes,omitempty"`
+	Address    netip.Addr     `json:"address"`
+	Life       int            `json:"life"` // launches before this one: part of the launch token
+	ID         cloud.ServerID `json:"id"`
+	HostKeys   []string       `json:"host_keys,omitempty"`   // authorized_keys lines
+	Commit     string         `json:"commit"`                // of the code it was last told to run
+	Ready      bool           `json:"ready"`                 // converged in this life
+	HandedOver bool           `json:"handed_over,omitempty"` // the bootstrap user of this life is on its way out, or gone
+	Boot       string         `json:"boot"`                  // the boot that we expect; "": not known yet
+	Left       string         `json:"left,omitempty"`        // the boot that a reboot must leave behind
+	LeftAt     time.Time      `json:"left_at,omitzero"`      // when that reboot was asked for
+	Down       bool           `json:"down,omitempty"`        // crashed on purpose
+	Status     *puppet.Status `json:"status,omitempty"`      // of the newest provisioning
+	Report     *puppet.Report `json:"report,omitempty"`      // of the newest provisioning that could be read
 }
 
 type volume struct {
@@ -86,7 +87,7 @@ func Uses(e ledger.Environment) ([]cost.Use, error) {
 
 // forget drops what is only true of one life of the server.
 func (m *machine) forget() {
-	m.ID, m.HostKeys, m.Ready, m.Boot, m.Left, m.Down, m.Status = "", nil, false, "", "", false, nil
+	m.ID, m.HostKeys, m.Ready, m.HandedOver, m.Boot, m.Left, m.Down, m.Status = "", nil, false, false, "", "", false, nil
 	m.LeftAt = time.Time{}
 }
 

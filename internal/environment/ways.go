@@ -28,7 +28,7 @@ type ways struct {
 	path     Path
 	pins     string // the bastion's host keys that path was made with
 	factor   *remote.Factor
-	sessions map[string]remote.Session
+	sessions map[string]*sharedSession
 }
 
 // Access is all that is needed to log in as an admin by other means than Session: for tests that
@@ -137,7 +137,7 @@ func (w *ways) way() (Path, error) {
 
 // admin opens or shares a session as admin.
 func (w *ways) admin(ctx context.Context, server string) (remote.Session, error) {
-	return w.shared("admin@"+server, func() (remote.Session, error) {
+	return w.shared(adminAt(server), func() (remote.Session, error) {
 		m, err := w.env.standing(server)
 		if err != nil {
 			return nil, err
@@ -160,7 +160,7 @@ func (w *ways) admin(ctx context.Context, server string) (remote.Session, error)
 // bootstrap opens or shares a session as bootstrap user: directly on the bastion and on a bench,
 // else by the bastion.
 func (w *ways) bootstrap(ctx context.Context, server string) (remote.Session, error) {
-	return w.shared("bootstrap@"+server, func() (remote.Session, error) {
+	return w.shared(bootstrapAt(server), func() (remote.Session, error) {
 		return w.tryBootstrap(ctx, server)
 	})
 }
@@ -222,7 +222,7 @@ func (w *ways) shared(name string, open func() (remote.Session, error)) (remote.
 		return s, nil
 	}
 	if w.sessions == nil {
-		w.sessions = map[string]remote.Session{}
+		w.sessions = map[string]*sharedSession{}
 	}
 	s = &sharedSession{inner: opened, ways: w, name: name}
 	w.sessions[name] = s
@@ -234,14 +234,38 @@ func (w *ways) drop(server string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for name, s := range w.sessions {
-		if server == "" || name == "admin@"+server || name == "bootstrap@"+server {
+		if server == "" || name == adminAt(server) || name == bootstrapAt(server) {
 			delete(w.sessions, name)
-			if own, ok := s.(*sharedSession); ok {
-				w.env.ignore(own.inner.Close())
-			}
+			w.env.ignore(s.inner.Close())
 		}
 	}
 }
+
+// leave ends one session by name: at once, or when the last command that still runs in it has ended.
+func (w *ways) leave(name string) {
+	w.mu.Lock()
+	s := w.sessions[name]
+	delete(w.sessions, name)
+	idle := s != nil && s.running == 0
+	if s != nil {
+		s.left = true
+	}
+	w.mu.Unlock()
+	if idle {
+		w.env.ignore(s.inner.Close())
+	}
+}
+
+// open reports whether there is a session of that name.
+func (w *ways) open(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sessions[name] != nil
+}
+
+// Names of shared sessions.
+func adminAt(server string) string     { return "admin@" + server }
+func bootstrapAt(server string) string { return "bootstrap@" + server }
 
 // closeSessions ends all connections.
 func (e *Environment) closeSessions() {
@@ -266,18 +290,39 @@ type sharedSession struct {
 	inner remote.Session
 	ways  *ways
 	name  string
+
+	running int  // commands and transfers under way; guarded by ways.mu
+	left    bool // it ends with the last of them
 }
 
 func (s *sharedSession) Run(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	defer s.use()()
 	r, err := s.inner.Run(ctx, cmd)
 	s.noticed(err)
 	return r, err
 }
 
 func (s *sharedSession) Put(ctx context.Context, path string, content io.Reader, mode uint32, sudo bool) error {
+	defer s.use()()
 	err := s.inner.Put(ctx, path, content, mode, sudo)
 	s.noticed(err)
 	return err
+}
+
+// use counts work under way, until the function that it gives is called.
+func (s *sharedSession) use() (done func()) {
+	s.ways.mu.Lock()
+	s.running++
+	s.ways.mu.Unlock()
+	return func() {
+		s.ways.mu.Lock()
+		s.running--
+		ends := s.left && s.running == 0
+		s.ways.mu.Unlock()
+		if ends {
+			s.ways.env.ignore(s.inner.Close())
+		}
+	}
 }
 
 // Close leaves the session to the others who share it.

@@ -4,6 +4,8 @@
 // and reads text; carrying it to a server and waiting there is for its callers.
 package puppet
 
+import "time"
+
 // Paths on a server.
 const (
 	Unit            = "hallmark-provision.service"
@@ -18,6 +20,7 @@ const (
 	ReportPath      = "/var/lib/hallmark/last_run_report.yaml"
 	AgainReportPath = "/var/lib/hallmark/again_run_report.yaml"
 	LogPath         = "/var/log/hallmark/provision.log"
+	HandOverPath    = "/run/hallmark/hand-over" // exists once the bootstrap user is on its way out
 )
 
 // AgainCommand is for the test that a further Puppet run changes nothing: it exits as puppet apply
@@ -30,6 +33,13 @@ const SourcesCommand = ScriptPath + " sources"
 // ConsolePrefix begins the line in which a server says its Status on its console when it is done, for
 // a server that lets nobody in. ParseStatus reads what follows.
 const ConsolePrefix = "hallmark-provision: report "
+
+// HandOverPrefix begins the line in which a server says on its console that the bootstrap user is on its
+// way out: nobody may log in as that user from then on, and sessions that are open must end.
+const HandOverPrefix = "hallmark-provision: hand-over: "
+
+// HandOverPatience is how long a server waits for the bootstrap user's sessions before it ends them.
+const HandOverPatience = 2 * time.Minute
 
 // ProductDir is where a server keeps the product's code of one commit.
 func ProductDir(commit string) string { return "/opt/hallmark/product/" + commit }

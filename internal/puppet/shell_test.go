@@ -1,6 +1,7 @@
 package puppet
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -31,6 +32,7 @@ func TestScriptKeepsToTheContract(t *testing.T) {
 	for _, want := range []string{
 		`say "report `, "hallmark-provision: $*", SettingsPath[len("/etc/hallmark/"):], "/var/log/hallmark", "last_run_report.yaml",
 		"again_run_report.yaml", "packages.unreachable", "puppet.failed", "puppet.timeout", "HALLMARK_BOOTSTRAP_USER",
+		"handover=" + HandOverPath, `say "hand-over: `, fmt.Sprintf("patience=%.0f ", HandOverPatience.Seconds()),
 	} {
 		if !strings.Contains(script, want) {
 			t.Errorf("the script does not know %q", want)

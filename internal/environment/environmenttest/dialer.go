@@ -120,10 +120,10 @@ func (p *path) TryLogin(ctx context.Context, attempt remote.Attempt) (remote.Ref
 	if _, err := p.enter(ctx); err != nil {
 		return "", err
 	}
-	_, err := p.Server(ctx, attempt.Server)
+	s, err := p.Server(ctx, attempt.Server)
 	switch verdict.CauseOf(err) {
 	case verdict.None:
-		return remote.Accepted, nil
+		return remote.Accepted, s.Close()
 	case verdict.ServerLogin:
 		return remote.KeyRefused, nil
 	}
@@ -209,13 +209,19 @@ func (w *World) login(ctx context.Context, h *host, s remote.Server, bastion boo
 	case closed == verdict.LegFactor:
 		return nil, onLeg(cause, closed, s.Name, errors.New("the key is accepted, but the server also wants keyboard-interactive"))
 	}
-	return w.session(h, s.User), nil
+	own := w.session(h, s.User)
+	if s.User == environment.BootstrapUser {
+		h.inside[own] = struct{}{}
+	}
+	return own, nil
 }
 
 // accepts expects w.mu to be held. The admin is there once Puppet has converged at stage launch.
 func (w *World) accepts(h *host, user, key string) bool {
 	if user == environment.BootstrapUser {
-		return h.bootstrap != "" && h.bootstrap == key
+		w.settle(h)
+		w.dialled(h)
+		return h.bootstrap != "" && h.bootstrap == key && !h.closed
 	}
 	t := h.told()
 	return h.admin && t.admin.User == user && slices.Contains(t.admin.Keys, key)

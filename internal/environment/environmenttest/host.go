@@ -25,7 +25,10 @@ func (h Host) TryLogin(ctx context.Context, attempt remote.Attempt) (remote.Refu
 	if err != nil || !h.world.admits(server) {
 		return remote.Unreachable, nil
 	}
-	_, err = h.world.login(ctx, server, attempt.Server, false)
+	s, err := h.world.login(ctx, server, attempt.Server, false)
+	if err == nil {
+		err = s.Close()
+	}
 	h.world.mu.Lock()
 	bastion := server.told().bastion
 	h.world.mu.Unlock()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -62,7 +64,10 @@ func (p provider) Console(ctx context.Context, id cloud.ServerID) ([]byte, error
 	p.world.mu.Lock()
 	defer p.world.mu.Unlock()
 	if h := p.world.hosts[id]; h != nil {
-		if p.world.settle(h); h.status != nil {
+		if p.world.settle(h); h.announced {
+			said = fmt.Appendf(said, "%s%s has to leave\n", puppet.HandOverPrefix, environment.BootstrapUser)
+		}
+		if h.status != nil {
 			said = fmt.Appendf(said, "hallmark-provision: report %s\n", encode(h.status))
 		}
 		if !h.booted.IsZero() {
@@ -94,6 +99,7 @@ func (w *World) booted(id cloud.ServerID) {
 	defer w.mu.Unlock()
 	if h := w.hosts[id]; h != nil && !w.trouble[h.name].Stuck {
 		h.boot, h.booted = w.nextBoot(), w.clock.Now()
+		clear(h.inside)
 		if !h.began.IsZero() {
 			h.start(w.clock.Now())
 		}

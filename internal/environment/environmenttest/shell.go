@@ -24,10 +24,12 @@ type session struct {
 	host  *host
 	user  string
 	boot  string
+
+	closed bool // guarded by world.mu
 }
 
 func (w *World) session(h *host, user string) *session {
-	return &session{w, h, user, h.boot}
+	return &session{world: w, host: h, user: user, boot: h.boot}
 }
 
 // broken gives the error of a connection that did not survive.
@@ -46,7 +48,7 @@ func (s *session) broken(ctx context.Context) error {
 		s.world.mu.Lock()
 		defer s.world.mu.Unlock()
 		s.world.settle(s.host)
-		if s.boot != s.host.boot || (s.user == environment.BootstrapUser && s.host.bootstrap == "") {
+		if s.boot != s.host.boot || s.closed {
 			break
 		}
 		return nil
@@ -119,6 +121,7 @@ func (s *session) watch(ctx context.Context) (remote.Result, error) {
 		s.world.mu.Lock()
 		s.world.settle(s.host)
 		t, status := s.host.told(), s.host.status
+		leave := s.host.announced && s.user == environment.BootstrapUser
 		dies := s.world.trouble[s.host.name].Dies && !s.host.began.IsZero()
 		s.world.mu.Unlock()
 		if err := s.broken(ctx); err != nil {
@@ -127,6 +130,8 @@ func (s *session) watch(ctx context.Context) (remote.Result, error) {
 		switch {
 		case status != nil && status.For(t.commit, t.stage):
 			return text(encode(status)), nil
+		case leave:
+			return remote.Result{Exit: 77}, nil
 		case dies:
 			return remote.Result{Exit: 76}, nil
 		}
@@ -222,4 +227,10 @@ func (s *session) Put(ctx context.Context, path string, content io.Reader, _ uin
 	return nil
 }
 
-func (s *session) Close() error { return nil }
+// Close ends it; a server that hands over goes on then.
+func (s *session) Close() error {
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	s.world.hangUp(s)
+	return nil
+}

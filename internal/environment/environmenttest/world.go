@@ -35,12 +35,15 @@ type World struct {
 	clock    environment.Clock
 	takes    time.Duration
 
-	mu       sync.Mutex
-	hosts    map[cloud.ServerID]*host
-	admitted map[cloud.NetworkID][]netip.Addr
-	trouble  map[string]Trouble
-	closed   bool // package sources
-	boots    int
+	mu        sync.Mutex
+	hosts     map[cloud.ServerID]*host
+	admitted  map[cloud.NetworkID][]netip.Addr
+	trouble   map[string]Trouble
+	handOvers map[string]HandOver
+	faults    []string       // of hand-overs
+	dials     map[string]int // of the bootstrap user, by server name
+	closed    bool           // package sources
+	boots     int
 }
 
 // Server is a server as Shell sees it.
@@ -71,7 +74,7 @@ type Trouble struct {
 func New(p cloud.Provider, clock environment.Clock, takes time.Duration) *World {
 	return &World{
 		provider: p, clock: clock, takes: takes, hosts: map[cloud.ServerID]*host{},
-		admitted: map[cloud.NetworkID][]netip.Addr{}, trouble: map[string]Trouble{},
+		admitted: map[cloud.NetworkID][]netip.Addr{}, trouble: map[string]Trouble{}, handOvers: map[string]HandOver{}, dials: map[string]int{},
 	}
 }
 
@@ -144,7 +147,11 @@ type host struct {
 	began     time.Time
 	runs      int
 	status    *puppet.Status
-	admin     bool // the admin's account was made
+	admin     bool                  // the admin's account was made
+	announced bool                  // it hands over
+	closed    bool                  // the bootstrap user is let in no more
+	inside    map[*session]struct{} // the bootstrap user's
+	lastLeft  time.Time             // when one of them ended
 	snapshots map[string]*host
 }
 
@@ -197,7 +204,7 @@ func (w *World) newHost(s cloud.Server, spec cloud.ServerSpec) (*host, error) {
 	}
 	h := &host{
 		id: s.ID, network: spec.Network, name: s.Name, address: s.Address, boot: w.nextBoot(),
-		files: map[string]string{}, snapshots: map[string]*host{},
+		files: map[string]string{}, snapshots: map[string]*host{}, inside: map[*session]struct{}{},
 	}
 	for _, f := range config.Files {
 		h.files[f.Path] = f.Content
@@ -248,9 +255,12 @@ func (w *World) settle(h *host) {
 			s.Cause = cause(trouble.Cause)
 		}
 	case t.stage == puppet.StageLaunch:
+		if h.bootstrap != "" && !trouble.KeepsAccess && !w.handedOver(h, h.began.Add(w.takes)) {
+			return
+		}
 		h.admin = true
-		if !trouble.KeepsAccess {
-			h.bootstrap = ""
+		if h.announced {
+			s.Finished = now
 		}
 	}
 	h.status = s
