@@ -296,7 +296,8 @@ func TestRealDeadline(t *testing.T) {
 	}
 }
 
-// TestRealFailure is a resource that fails from clean: it is named, and the product is to blame.
+// TestRealFailure is a resource that fails from clean: it is named, and the product is to blame, also for
+// a package source of its own that does not answer.
 func TestRealFailure(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: real servers take minutes")
@@ -308,7 +309,9 @@ func TestRealFailure(t *testing.T) {
 	must(t, os.MkdirAll(manifests, 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "puppet", "hiera.yaml"), []byte("version: 5\n"), 0o644))
 	must(t, os.WriteFile(filepath.Join(manifests, "site.pp"), []byte(
-		"file { '/etc/motd':\n  content => 'built',\n}\nfile { '/no/such/folder/x':\n  content => 'x',\n}\n"), 0o644))
+		"file { '/etc/motd':\n  content => 'built',\n}\nfile { '/no/such/folder/x':\n  content => 'x',\n}\n"+
+			"file { '/etc/apt/sources.list.d/product.list':\n  content => \"deb http://packages.invalid/ stable main\\n\",\n}\n"+
+			"-> exec { '/usr/bin/apt-get update -qq --error-on=any -o Acquire::Retries=0': }\n"), 0o644))
 	archive := filepath.Join(dir, "code.tar.gz")
 	if out, err := exec.CommandContext(ctx, "tar", "-czf", archive, "-C", dir, "puppet").CombinedOutput(); err != nil {
 		t.Fatalf("tar: %v: %s", err, out)
@@ -324,7 +327,8 @@ func TestRealFailure(t *testing.T) {
 	r.do("failure", bench.Up())
 	err = environment.Do(ctx, bench.Provision())
 	t.Log(err)
-	if verdict.CauseOf(err) != verdict.PuppetFailed || !strings.Contains(err.Error(), "File[/no/such/folder/x] (puppet/manifests/site.pp:4)") {
+	if verdict.CauseOf(err) != verdict.PuppetFailed || !strings.Contains(err.Error(), "File[/no/such/folder/x] (puppet/manifests/site.pp:4)") ||
+		!strings.Contains(err.Error(), "Exec[/usr/bin/apt-get update") {
 		t.Errorf("provision: %v", err)
 	}
 	if audit := bench.Audit(ctx); !audit.Clean() {

@@ -27,7 +27,8 @@ const (
 // --detailed-exitcodes does (0: nothing changed, 2: changes) and writes AgainReportPath.
 const AgainCommand = ScriptPath + " again"
 
-// SourcesCommand exits 0 if the package sources answer from inside a server; it needs root.
+// SourcesCommand exits 0 if the package sources of the base answer from inside a server, by Hallmark's
+// cache; sources that the product added are not asked. It needs root.
 const SourcesCommand = ScriptPath + " sources"
 
 // ConsolePrefix begins the line in which a server says its Status on its console when it is done, for

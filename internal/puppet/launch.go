@@ -1,9 +1,13 @@
 package puppet
 
 import (
+	"bytes"
+	"compress/gzip"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"regexp"
@@ -140,6 +144,7 @@ func (l Launch) UserData() (string, error) {
 		Path        string `yaml:"path"`
 		Permissions string `yaml:"permissions"`
 		Owner       string `yaml:"owner"`
+		Encoding    string `yaml:"encoding,omitempty"`
 		Content     string `yaml:"content"`
 	}
 	config := struct {
@@ -168,7 +173,13 @@ func (l Launch) UserData() (string, error) {
 		if !l.OnBase && (f.Path == ScriptPath || f.Path == UnitPath) {
 			continue
 		}
-		config.Files = append(config.Files, file{f.Path, fmt.Sprintf("%04o", f.Mode), "root:root", f.Content})
+		put := file{Path: f.Path, Permissions: fmt.Sprintf("%04o", f.Mode), Owner: "root:root", Content: f.Content}
+		if f.Path == ScriptPath { // user data has to be small (EC2: 16 KiB)
+			if put.Encoding, put.Content, err = compressed(f.Content); err != nil {
+				return "", fmt.Errorf("user data of %s: %w", l.Server, err)
+			}
+		}
+		config.Files = append(config.Files, put)
 	}
 	if !l.Deadline.IsZero() {
 		config.Commands = [][]string{{"systemctl", "enable", "--quiet", "--now", DeadlineTimer}}
@@ -178,6 +189,19 @@ func (l Launch) UserData() (string, error) {
 		return "", fmt.Errorf("user data of %s: %w", l.Server, err)
 	}
 	return "#cloud-config\n" + string(body), nil
+}
+
+// compressed gives a text as cloud-init's write_files takes it.
+func compressed(text string) (encoding, content string, err error) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := io.WriteString(z, text); err != nil {
+		return "", "", err
+	}
+	if err := z.Close(); err != nil {
+		return "", "", err
+	}
+	return "gz+b64", base64.StdEncoding.EncodeToString(b.Bytes()), nil
 }
 
 // The timer is systemd's (systemd.timer(5)); a deadline that passed while the server was down counts as
@@ -245,6 +269,9 @@ func (l Launch) settings() string {
 	fmt.Fprintf(&b, "HALLMARK_COMMIT=%s\nHALLMARK_STAGE=%s\n", l.Commit, l.Stage)
 	fmt.Fprintf(&b, "HALLMARK_PACKAGES=\"%s\"\n", strings.Join(l.Packages, " "))
 	fmt.Fprintf(&b, "HALLMARK_TIMEOUT=%d\n", int(timeout.Seconds()))
+	if l.CacheURL != "" {
+		fmt.Fprintf(&b, "HALLMARK_CACHE=\"%s\"\n", l.CacheURL)
+	}
 	if l.Bootstrap != nil {
 		fmt.Fprintf(&b, "HALLMARK_BOOTSTRAP_USER=%s\n", l.Bootstrap.User)
 	}

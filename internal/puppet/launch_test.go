@@ -1,8 +1,12 @@
 package puppet
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os/exec"
@@ -38,8 +42,30 @@ type cloudConfig struct {
 	Files []struct {
 		Path        string `yaml:"path"`
 		Permissions string `yaml:"permissions"`
+		Encoding    string `yaml:"encoding"`
 		Content     string `yaml:"content"`
 	} `yaml:"write_files"`
+}
+
+// plain is what cloud-init makes of a file's content.
+func plain(t *testing.T, encoding, content string) string {
+	t.Helper()
+	if encoding == "" {
+		return content
+	}
+	packed, err := base64.StdEncoding.DecodeString(content)
+	if err != nil || encoding != "gz+b64" {
+		t.Fatalf("encoding %q: %v", encoding, err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func parse(t *testing.T, l Launch) (cloudConfig, map[string]string) {
@@ -57,7 +83,7 @@ func parse(t *testing.T, l Launch) (cloudConfig, map[string]string) {
 	}
 	files := map[string]string{}
 	for _, f := range c.Files {
-		files[f.Path] = f.Permissions + "\n" + f.Content
+		files[f.Path] = f.Permissions + "\n" + plain(t, f.Encoding, f.Content)
 	}
 	return c, files
 }
