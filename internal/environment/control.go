@@ -137,7 +137,7 @@ const (
 
 // knockLine knocks at a server's sshd. The first word tells what it is for, in the log of the server.
 func knockLine(address netip.Addr) string {
-	return fmt.Sprintf(": hallmark knocks; timeout 5 bash -c '</dev/tcp/%s/22'", address)
+	return fmt.Sprintf(": hallmark knocks; timeout 4 bash -c '</dev/tcp/%s/22'", address)
 }
 
 // knock says what a session's server meets at another one's sshd.

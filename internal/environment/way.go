@@ -18,7 +18,7 @@ const (
 	settled = 10 * time.Second
 	// silent is for a server that has not reported yet, but has booted: nothing answers for that long only
 	// if something drops packets.
-	silent = 30 * time.Second
+	silent = 20 * time.Second
 	// surprised is for a port that closes on a server in use: it may be booting, though nobody asked it to.
 	surprised = 45 * time.Second
 	// remembered is how long an audit relies on what a wait has made certain.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -72,10 +73,15 @@ func (a account) blame(ctx context.Context, err error) error {
 	}
 	blamed := verdict.Errorf(cause, a.Name, "log in as %s at %s: %w", a.User, a.Address, err)
 	if ctx.Err() == nil { // else it came to no end of its own
-		blamed.Leg = a.leg(e.at)
+		if blamed.Leg = a.leg(e.at); e.at == stageFactor && accountClosed.MatchString(e.banner) {
+			blamed.Leg = verdict.LegAccount
+		}
 	}
 	return blamed
 }
+
+// accountClosed is what PAM tells of an account that was let in by all factors and may not log in (pam_unix(8)).
+var accountClosed = regexp.MustCompile(`(?i)account (has|is) (expired|locked|disabled)`)
 
 // leg is the part of an admin's way that a login found closed; "" if it came to no end that says so.
 func (a account) leg(at stage) verdict.Leg {

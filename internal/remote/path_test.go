@@ -203,6 +203,7 @@ var closedLegs = map[string]struct {
 	"bastion: key":              {verdict.LegBastionKey, true},
 	"bastion: hangs up":         {verdict.LegAccount, true},
 	"bastion: code":             {verdict.LegFactor, true},
+	"bastion: account":          {verdict.LegAccount, true},
 	"bastion: no second factor": {verdict.LegFactor, true},
 	"bastion: no forwarding":    {verdict.LegForwarding, true},
 	"server: nothing listens":   {verdict.LegServerPort, true},
@@ -234,6 +235,9 @@ func TestLegs(t *testing.T) {
 		{"bastion: hangs up", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.hangUp = true }) }, verdict.RemoteBastion, "hung up during the login"},
 		{"bastion: host key", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.hostKey = other }) }, verdict.RemoteBastion, "host key mismatch: bastion"},
 		{"bastion: code", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.now = time.Now }) }, verdict.RemoteFactor, "refuses the second factor"},
+		{"bastion: account", func(h *twoHops, _ *Server) {
+			h.bastion.set(func(b *behaviour) { b.now, b.banner = time.Now, "Your account has expired; please contact your system administrator.\n" })
+		}, verdict.RemoteFactor, "account has expired"},
 		{"bastion: no second factor", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.codes = false }) }, verdict.ServerLogin, "by the key alone"},
 		{"bastion: no forwarding", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.noForward = true }) }, verdict.RemoteBastion, "does not forward to web-1"},
 		{"bastion: no pinned key", func(h *twoHops, _ *Server) { h.path.bastion.HostKeys = nil }, verdict.Unexplained, "no host key is pinned"},
