@@ -236,7 +236,9 @@ func TestLegs(t *testing.T) {
 		{"bastion: host key", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.hostKey = other }) }, verdict.RemoteBastion, "host key mismatch: bastion"},
 		{"bastion: code", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.now = time.Now }) }, verdict.RemoteFactor, "refuses the second factor"},
 		{"bastion: account", func(h *twoHops, _ *Server) {
-			h.bastion.set(func(b *behaviour) { b.now, b.banner = time.Now, "Your account has expired; please contact your system administrator.\n" })
+			h.bastion.set(func(b *behaviour) {
+				b.now, b.banner = time.Now, "Your account has expired; please contact your system administrator.\n"
+			})
 		}, verdict.RemoteFactor, "account has expired"},
 		{"bastion: no second factor", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.codes = false }) }, verdict.ServerLogin, "by the key alone"},
 		{"bastion: no forwarding", func(h *twoHops, _ *Server) { h.bastion.set(func(b *behaviour) { b.noForward = true }) }, verdict.RemoteBastion, "does not forward to web-1"},
