@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/fault"
 	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
@@ -119,5 +121,42 @@ func TestServerThatStops(t *testing.T) {
 			}
 			d.nothingLeft()
 		})
+	}
+}
+
+// A stop after an attempt that came to nothing for another reason was seen once only.
+func TestServerThatStopsInOneOfTwoAttempts(t *testing.T) {
+	t.Parallel()
+	g := young(t, fault.Fault{Call: cloud.VerbLaunch, Subject: "web-1", Do: fault.Refuse})
+	g.answers.Before = func(s environmenttest.Server, question string) {
+		if s.Name == "web-1" && question == "validate build/web" {
+			if err := g.sim.Stop(context.WithoutCancel(t.Context()), s.ID, true); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	d, run := g.pass(pipeline.Request{})
+	if run.Verdict != verdict.Inconclusive {
+		t.Fatalf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
+	}
+	results := d.results(run)
+	refused := slices.IndexFunc(results, func(r ledger.Result) bool { return r.Cause == verdict.CloudRefused })
+	if refused < 0 {
+		t.Fatalf("no launch was refused: %v", outcomes(results))
+	}
+	stopped := 0
+	for _, r := range results {
+		if r.Origin != results[refused].Origin {
+			continue
+		}
+		switch r.Cause {
+		case verdict.ServerStopped:
+			stopped++
+		case verdict.StoppedItself:
+			t.Errorf("told after one stop: %+v", r)
+		}
+	}
+	if stopped == 0 {
+		t.Errorf("no stop was told: %v", outcomes(results))
 	}
 }
