@@ -28,23 +28,20 @@ func newShelf(repository *product.Repository, dir string) *shelf {
 	return &shelf{repository: repository, dir: dir, loaded: map[string]*copyOf{}}
 }
 
-// get checks out, archives and loads a commit once; after a crash it takes what is there. An error
-// of the product's own file is a config.Error.
+// get checks out, archives and loads a commit once; what an earlier process left is taken if it is whole and
+// unchanged. An error of the product's own file is a config.Error.
 func (s *shelf) get(ctx context.Context, commit string) (*copyOf, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c, ok := s.loaded[commit]; ok {
+	dir, archive := filepath.Join(s.dir, commit), filepath.Join(s.dir, commit+".tar.gz")
+	if c, ok := s.loaded[commit]; ok && there(dir) && there(archive) {
 		return c, nil
 	}
-	dir, archive := filepath.Join(s.dir, commit), filepath.Join(s.dir, commit+".tar.gz")
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("keep the product's code: %w", err)
 	}
 	if err := s.repository.Checkout(ctx, commit, dir); err != nil {
 		return nil, fmt.Errorf("check out %s: %w", commit, err)
-	}
-	if err := s.repository.Archive(ctx, commit, archive); err != nil {
-		return nil, fmt.Errorf("archive %s: %w", commit, err)
 	}
 	p, err := product.Read(dir, commit)
 	if err != nil {
@@ -53,4 +50,9 @@ func (s *shelf) get(ctx context.Context, commit string) (*copyOf, error) {
 	c := &copyOf{Product: p, archive: archive}
 	s.loaded[commit] = c
 	return c, nil
+}
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

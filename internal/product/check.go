@@ -115,7 +115,7 @@ func (c *checker) puppet(ctx context.Context, check string, files []string, comm
 // files lists the files with one ending that servers apply: under puppet/, and where links there lead to, as
 // paths inside the repository.
 func (c *checker) files(endings ...string) (names []string, err error) {
-	all, err := listing(c.product.Dir)
+	all, err := c.product.listing()
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,10 @@
 package product
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -15,97 +13,66 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/atomicfile"
 )
 
-// Checkout puts the files of a commit into dir, without git's own. It appears whole or not at all,
-// so one that is there already is taken as it is; several callers may ask at once.
+// Checkout puts the files of a commit into dir, without git's own, by way of their archive, which stays
+// beside dir as dir.tar.gz. It appears whole or not at all. One that is there is compared with the archive:
+// it is taken if nothing in it was changed, and replaced if something was. Several callers may ask at once.
 func (r *Repository) Checkout(ctx context.Context, commit, dir string) error {
-	if present(dir) {
-		return nil
-	}
-	commit, err := r.Commit(ctx, commit)
-	if err != nil {
+	archive := dir + ".tar.gz"
+	if err := r.Archive(ctx, commit, archive); err != nil {
 		return err
+	}
+	if present(dir) {
+		sound, err := unchanged(dir, archive)
+		if err != nil {
+			return fmt.Errorf("look at the checkout %s: %w", dir, err)
+		}
+		if sound {
+			return nil
+		}
+		if err := discard(dir); err != nil {
+			return fmt.Errorf("remove the damaged checkout %s: %w", dir, err)
+		}
 	}
 	fresh, err := beside(dir)
 	if err != nil {
 		return fmt.Errorf("check out %s: %w", commit, err)
 	}
 	defer func() { _ = os.RemoveAll(fresh) }() // gone already if all went well
-	if err := r.unpack(ctx, commit, fresh); err != nil {
+	if err := unpack(ctx, archive, fresh); err != nil {
 		return fmt.Errorf("check out %s: %w", commit, err)
 	}
 	if err := os.Chmod(fresh, 0o755); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, dir); err != nil && !present(dir) {
+	if err := atomicfile.Rename(fresh, dir); err != nil && !present(dir) {
 		return fmt.Errorf("check out %s: %w", commit, err)
 	}
 	return nil // a rename that lost against another caller's is as good
 }
 
-func (r *Repository) unpack(ctx context.Context, commit, dir string) error {
-	var said bytes.Buffer
-	tar := exec.CommandContext(ctx, "tar", "-x", "-p", "--no-same-owner", "-C", dir)
-	tar.Stderr = &said
-	tar.WaitDelay = 5 * time.Second
-	in, err := tar.StdinPipe()
+// discard removes a folder at once from its place, so that half of it is never found there.
+func discard(dir string) error {
+	away, err := beside(dir)
 	if err != nil {
 		return err
 	}
-	if err := tar.Start(); err != nil {
-		return err
+	if err := os.Rename(dir, filepath.Join(away, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, os.RemoveAll(away))
 	}
-	packed := r.archive(ctx, commit, in)
-	closed := in.Close()
-	if err := tar.Wait(); err != nil {
-		return errors.Join(packed, fmt.Errorf("tar: %w: %s", err, strings.TrimSpace(said.String())))
-	}
-	return errors.Join(packed, closed)
+	return os.RemoveAll(away)
 }
 
-// archive writes the commit's files as a tar, the same bytes every time.
-func (r *Repository) archive(ctx context.Context, commit string, out io.Writer) error {
-	var said bytes.Buffer
-	args := []string{"archive", "--format=tar", commit}
-	cmd := r.command(ctx, args...)
-	cmd.Stdout, cmd.Stderr = out, &said
-	if err := cmd.Run(); err != nil {
-		return gitFailed(ctx, args, said.String(), err)
+func unpack(ctx context.Context, archive, dir string) error {
+	tar := exec.CommandContext(ctx, "tar", "-x", "-z", "-p", "--no-same-owner", "-f", archive, "-C", dir)
+	tar.WaitDelay = 5 * time.Second
+	if said, err := tar.CombinedOutput(); err != nil {
+		return fmt.Errorf("tar: %w: %s", err, strings.TrimSpace(string(said)))
 	}
 	return nil
-}
-
-// Archive writes the files of a commit as a tar.gz to file: the same bytes for the same commit. Like
-// Checkout it appears whole or not at all, and one that is there is taken as it is.
-func (r *Repository) Archive(ctx context.Context, commit, file string) (err error) {
-	if present(file) {
-		return nil
-	}
-	if commit, err = r.Commit(ctx, commit); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("archive %s: %w", commit, err)
-		}
-	}()
-	dir, err := beside(file)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	fresh := filepath.Join(dir, "archive")
-	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	zip := gzip.NewWriter(f) // without a name or a time in its header
-	packed := r.archive(ctx, commit, zip)
-	if err := errors.Join(packed, zip.Close(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(fresh, file)
 }
 
 // liveReleases filters and sorts branches.

@@ -40,11 +40,11 @@ func (e entry) documentation() bool {
 }
 
 // listing lists the files of a product, sorted by name. Of a working copy it takes what git would take: not
-// what git is told to ignore.
-func listing(dir string) ([]entry, error) {
+// what git is told to ignore. An empty folder of a checkout is the place of a submodule: git knows no others.
+func listing(dir string, checkout bool) ([]entry, error) {
 	names, err := gitNames(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		names, err = walk(dir)
+		names, err = walk(dir, checkout)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the product's files: %w", err)
@@ -79,8 +79,8 @@ func gitNames(dir string) ([]string, error) {
 	return strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 }), nil
 }
 
-// walk lists what lies in a checkout. A folder with a git of its own counts as one entry.
-func walk(dir string) ([]string, error) {
+// walk lists what lies in a folder. A submodule, with a git of its own or empty, counts as one entry.
+func walk(dir string, checkout bool) ([]string, error) {
 	var names []string
 	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
@@ -92,6 +92,11 @@ func walk(dir string) ([]string, error) {
 		case present(filepath.Join(dir, name, ".git")):
 			names = append(names, name)
 			return fs.SkipDir
+		case checkout:
+			if inside, err := os.ReadDir(filepath.Join(dir, name)); err != nil || len(inside) == 0 {
+				names = append(names, name)
+				return err
+			}
 		}
 		return nil
 	})
@@ -102,7 +107,7 @@ func walk(dir string) ([]string, error) {
 // and data that no server applies, files that servers would not get as they are. What it finds is
 // config.Errors.
 func (p *Product) Unused() error {
-	all, err := listing(p.Dir)
+	all, err := p.listing()
 	if err != nil {
 		return err
 	}
@@ -117,6 +122,9 @@ func (p *Product) Unused() error {
 	}
 	return config.Join(problems)
 }
+
+// listing lists the product's files.
+func (p *Product) listing() ([]entry, error) { return listing(p.Dir, commitID.MatchString(p.Commit)) }
 
 // own leaves out folders with a hallmark.yaml of their own: each is another product.
 func (p *Product) own(all []entry) []entry {
