@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/host"
 )
 
 // memory is what the kernel says about a shortage of memory up to a moment.
@@ -19,11 +21,11 @@ type memory struct {
 
 // readMemory reads the kernel's counters; what a kernel does not count stays 0.
 func readMemory() memory {
-	var m memory
-	m.host = counter("/proc/vmstat", "oom_kill")
-	m.own = ownKills()
-	if data, err := os.ReadFile("/proc/pressure/memory"); err == nil {
-		m.stalled = stalled(data)
+	m := memory{own: ownKills()}
+	if machine, err := host.NewLinux("/proc"); err == nil {
+		if now, err := machine.Read(); err == nil {
+			m.host, m.stalled = now.Killed, now.Memory
+		}
 	}
 	return m
 }
@@ -64,20 +66,6 @@ func counter(file, name string) uint64 {
 		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
 			n, _ := strconv.ParseUint(strings.TrimSpace(value), 10, 64) // no number: not counted
 			return n
-		}
-	}
-	return 0
-}
-
-// stalled reads the total of the line "full" of a pressure file, which is in microseconds.
-func stalled(data []byte) time.Duration {
-	for line := range strings.Lines(string(data)) {
-		if !strings.HasPrefix(line, "full ") {
-			continue
-		}
-		if _, total, ok := strings.Cut(line, "total="); ok {
-			n, _ := strconv.ParseInt(strings.TrimSpace(total), 10, 64) // no number: not counted
-			return time.Duration(n) * time.Microsecond
 		}
 	}
 	return 0

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/host"
 )
 
 // workplace is where the product's own code runs during a check: a copy of the product that is thrown away,
@@ -86,9 +88,10 @@ type command struct {
 }
 
 // run says how the command failed, "" if it did not; an error means that it could not be run, or that
-// something else than itself ended it. Its whole process group ends with it, and when its time is over.
+// something else than itself ended it. Its whole process group ends with it, and when its time is over, of
+// which a busy host's counts only what work was given.
 func (c command) run(ctx context.Context, name string, args ...string) (failed string, err error) {
-	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	limited, cancel := host.WithTimeout(ctx, c.timeout, nil)
 	defer cancel()
 	cmd := exec.CommandContext(limited, name, args...)
 	cmd.Dir = c.dir

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/host"
 )
 
 // unitTested runs a command as the unit tests of a product with these files.
@@ -168,14 +170,29 @@ func TestKernelCounters(t *testing.T) {
 	if n := counter(file+".none", "oom_kill"); n != 0 {
 		t.Errorf("%d kills of no file", n)
 	}
-	some := "some avg10=1.00 avg60=0.00 avg300=0.00 total=900\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=2500000\n"
-	if d := stalled([]byte(some)); d != 2500*time.Millisecond {
-		t.Errorf("stalled for %v", d)
+}
+
+// On a host that gives work half of its time, unit tests have twice as long.
+func TestUnitTestsHaveTheTimeThatTheHostGives(t *testing.T) {
+	pace := &slow{}
+	c := checker{product: &Product{Dir: t.TempDir(), UnitTests: UnitTests{Command: "sleep 1000", Timeout: 50 * time.Millisecond}}, out: &bytes.Buffer{}}
+	err := c.unitTests(host.WithPace(t.Context(), pace))
+	if err != nil || len(c.problems) != 1 || !strings.Contains(c.problems[0].Message, "did not end within 50ms") {
+		t.Errorf("problems %v, %v", c.problems, err)
 	}
-	if d := stalled([]byte("some avg10=0.00 total=5\n")); d != 0 {
-		t.Errorf("stalled for %v", d)
-	}
-	if counter("/proc/vmstat", "pgfault") == 0 {
-		t.Error("the counters of this kernel are not found in /proc/vmstat")
+	if pace.gave < 2 {
+		t.Errorf("time was looked at %d times", pace.gave)
 	}
 }
+
+// slow is a host that gives nothing until it is asked a second time.
+type slow struct{ gave int }
+
+func (s *slow) Given(since, until time.Time) time.Duration {
+	if s.gave++; s.gave < 2 {
+		return 0
+	}
+	return until.Sub(since)
+}
+
+func (s *slow) Stretch() float64 { return 2 }
