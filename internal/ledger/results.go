@@ -40,12 +40,12 @@ func (l *Ledger) Stages(ctx context.Context, run string) ([]Stage, error) {
 
 const (
 	resultKeyColumns = `run, scenario, origin, phase, tier, suite, test, server, attempt`
-	resultColumns    = resultKeyColumns + `, outcome, cause, message, lines, ticket, duration_ns, recorded`
+	resultColumns    = resultKeyColumns + `, outcome, cause, message, lines, ticket, excuses_json, duration_ns, recorded`
 )
 
 func readResult(row scanner) (r Result, err error) {
 	err = row.Scan(&r.Run, &r.Scenario, &r.Origin, &r.Phase, &r.Tier, &r.Suite, &r.Test, &r.Server, &r.Attempt,
-		&r.Outcome, &r.Cause, &r.Message, &r.Lines, &r.Ticket, &r.Duration, (*stamp)(&r.Recorded))
+		&r.Outcome, &r.Cause, &r.Message, &r.Lines, &r.Ticket, document{&r.Excuses}, &r.Duration, (*stamp)(&r.Recorded))
 	return r, err
 }
 
@@ -77,12 +77,12 @@ func putResult(ctx context.Context, tx *sql.Tx, r Result) error {
 	}
 	r.Message, r.Lines = bounded(r.Message, mostMessage), bounded(r.Lines, mostLines)
 	_, err = tx.ExecContext(ctx, `INSERT INTO results (`+resultColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 		ON CONFLICT (`+resultKeyColumns+`) DO UPDATE SET outcome = excluded.outcome, cause = excluded.cause,
-			message = excluded.message, lines = excluded.lines, ticket = excluded.ticket,
+			message = excluded.message, lines = excluded.lines, ticket = excluded.ticket, excuses_json = excluded.excuses_json,
 			duration_ns = excluded.duration_ns, recorded = excluded.recorded`,
 		r.Run, r.Scenario, r.Origin, r.Phase, r.Tier, r.Suite, r.Test, r.Server, r.Attempt,
-		string(r.Outcome), string(r.Cause), r.Message, r.Lines, r.Ticket, int64(r.Duration), stamp(r.Recorded))
+		string(r.Outcome), string(r.Cause), r.Message, r.Lines, r.Ticket, document{r.Excuses}, int64(r.Duration), stamp(r.Recorded))
 	return err
 }
 

@@ -91,8 +91,17 @@ type Result struct {
 	Message  string        `json:"message,omitempty"` // one line
 	Lines    string        `json:"lines,omitempty"`   // the lines that matter, bounded
 	Ticket   string        `json:"ticket,omitempty"`  // of a waiver
+	Excuses  []Excuse      `json:"excuses,omitempty"` // of a scan of logs
 	Duration time.Duration `json:"duration"`
 	Recorded time.Time     `json:"recorded"`
+}
+
+// Excuse is a reason for which lines of a log were not held against a product.
+type Excuse struct {
+	From   string `json:"from"`            // product, hallmark or container: who gives the reason
+	Match  string `json:"match,omitempty"` // the product's rule; "" where no text decided
+	Reason string `json:"reason"`
+	Lines  int    `json:"lines"` // how many it excused
 }
 
 // Image is a prebuilt image and what is known of it.

@@ -26,6 +26,9 @@ type Data struct {
 	Branch  ledger.BranchStatus // including this run; zero: not told
 	Commits []Commit            // since Branch.Before if Branch.Since is this run, else since the run before; newest first
 
+	KnownExcuses []ledger.Excuse // of the run that rules for log lines are compared with
+	KnownSince   string          // that run, for people: "run 20261123-… at 3f2a9c11d0e4"; "": there is none
+
 	Shown []Shown // by servers that did not come up
 
 	Cost *cost.Estimate // nil: nothing is known of it

@@ -42,6 +42,7 @@ type Report struct {
 	Shown     []Shown                `json:"shown,omitempty"`
 	Tolerated []Tolerated            `json:"tolerated,omitempty"`
 	Retries   []Retry                `json:"retries,omitempty"`
+	Excuses   Excuses                `json:"excuses,omitzero"`
 	Timeline  Timeline               `json:"timeline"`
 	Cost      *cost.Estimate         `json:"cost,omitempty"`
 
@@ -87,6 +88,7 @@ func New(d Data) Report {
 	r.Failures = newFailures(d)
 	r.Tolerated = newTolerated(d.Results)
 	r.Retries = newRetries(d)
+	r.Excuses = newExcuses(d)
 	r.Timeline = newTimeline(d)
 	r.Images = newImages(d.Images)
 	r.Packages = newPackages(d)

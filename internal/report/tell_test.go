@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"regexp"
 	"strings"
@@ -290,5 +291,46 @@ func TestDuration(t *testing.T) {
 		if got := report.Duration(d).String(); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
+	}
+}
+
+// Which rules excused how many lines is told, and first of all which of them are new.
+func TestExcusesAreTold(t *testing.T) {
+	d := green()
+	old := ledger.Excuse{From: report.FromProduct, Match: "^cron: no mail", Reason: "no mail here"}
+	fresh := ledger.Excuse{From: report.FromProduct, Match: "^app: (error|fatal)", Reason: "noise"}
+	idle := ledger.Excuse{From: report.FromProduct, Match: "^never: ", Reason: "was once"}
+	own := ledger.Excuse{From: "hallmark", Reason: "a session of the bootstrap user"}
+	excused := func(server string, all ...ledger.Excuse) ledger.Result {
+		return ledger.Result{ResultKey: ledger.ResultKey{Scenario: "verify", Origin: "base", Phase: "launched", Tier: "build", Suite: "system", Test: "clean logs", Server: server},
+			Outcome: ledger.Passed, Excuses: all}
+	}
+	lines := func(e ledger.Excuse, n int) ledger.Excuse { e.Lines = n; return e }
+	d.Results = append(d.Results, excused("web-1", lines(old, 3), fresh, idle, lines(own, 2)), excused("web-2", lines(old, 4), fresh, idle))
+	d.KnownExcuses, d.KnownSince = []ledger.Excuse{old, idle}, "run r7 at 3f2a9c11d0e4"
+	var text, page bytes.Buffer
+	r := report.New(d)
+	if err := errors.Join(report.Text(&text, r, report.Terminal{Width: 200}), report.HTML(&page, r)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+Excused log lines
+  new since run r7 at 3f2a9c11d0e4: 0 lines that match ^app: (error|fatal): noise (logs: in hallmark.yaml)
+  7 lines of web-1, web-2 that match ^cron: no mail: no mail here (logs: in hallmark.yaml)
+  2 lines of web-1: a session of the bootstrap user (known by Hallmark)
+  1 other rule of hallmark.yaml excused nothing
+`
+	if !strings.Contains(text.String(), want) {
+		t.Errorf("told:\n%s", text.String())
+	}
+	for _, words := range []string{"new since run r7 at 3f2a9c11d0e4", "^app: (error|fatal)", "known by Hallmark"} {
+		if !strings.Contains(page.String(), words) {
+			t.Errorf("the page does not say %q", words)
+		}
+	}
+	// Without a run to compare with, nothing is new.
+	d.KnownExcuses, d.KnownSince = nil, ""
+	if r := report.New(d); len(r.Excuses.Used) != 2 || r.Excuses.Used[0].New || r.Excuses.Idle != 2 {
+		t.Errorf("excuses %+v", r.Excuses)
 	}
 }

@@ -49,6 +49,7 @@ func Text(w io.Writer, r Report, t Terminal) error {
 	p.failures(r)
 	p.shown(r)
 	p.tolerated(r)
+	p.excuses(r)
 	p.timeline(r)
 	p.upgrades(r)
 	p.images(r)
