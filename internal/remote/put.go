@@ -50,13 +50,8 @@ func (g gather) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// putLine is one line, and short, for it stands in the server's log.
 func putLine(file string, mode uint32) string {
-	return fmt.Sprintf(`set -e
-file=%s
-part=$(mktemp -- %s/.hallmark.XXXXXXXXXX)
-trap 'rm -f -- "$part"' EXIT
-cat >"$part"
-chmod %04o -- "$part"
-sync -- "$part"
-mv -fT -- "$part" "$file"`, Quote(file), Quote(strings.TrimSuffix(path.Dir(file), "/")), mode)
+	return fmt.Sprintf(`p=$(mktemp -- %s/.hallmark.XXXXXXXXXX) && trap 'rm -f -- "$p"' EXIT && cat >"$p" && chmod %04o -- "$p" && sync -- "$p" && mv -fT -- "$p" %s`,
+		Quote(strings.TrimSuffix(path.Dir(file), "/")), mode, Quote(file))
 }
