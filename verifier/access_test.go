@@ -24,7 +24,7 @@ func (p *place) Access() (environment.Access, error) {
 	server := func(name, address string) remote.Server {
 		return remote.Server{Name: name, Address: address, User: "testadmin", Signer: p.admin, HostKeys: []ssh.PublicKey{p.admin.PublicKey()}}
 	}
-	return environment.Access{Bootstrap: p.bootstrap, Servers: map[string]remote.Server{
+	return environment.Access{Bastion: remote.Bastion{Name: "bastion"}, Bootstrap: p.bootstrap, Servers: map[string]remote.Server{
 		"bastion": server("bastion", "10.0.0.2:22"), "web-1": server("web-1", p.address),
 	}}, nil
 }

@@ -1,10 +1,10 @@
 // Command hallmark-probe looks at the server it runs on and says what it found, as JSON in the
-// schema of package probe: goss checks, troubled log lines of this boot, failed units. It is one
+// schema of package probe: goss checks, troubled log lines of this boot, units that are not well. It is one
 // static binary, delivered to a server under test; it changes nothing, and of itself it opens no
 // connection (a goss check may).
 //
 //	hallmark-probe validate --spec FILE [--vars FILE]
-//	hallmark-probe logs --since-boot [--ignore-file FILE]
+//	hallmark-probe logs --since-boot [--rules-file FILE]
 //	hallmark-probe units
 //
 // Exit code: 0 nothing to complain about, 1 a check, line or unit is bad, 2 wrong use or a broken
@@ -31,7 +31,7 @@ func main() {
 }
 
 const usage = `usage: hallmark-probe validate --spec FILE [--vars FILE]
-       hallmark-probe logs --since-boot [--ignore-file FILE]
+       hallmark-probe logs --since-boot [--rules-file FILE]
        hallmark-probe units
 `
 
@@ -52,8 +52,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		do = func() (any, int) { return validate(*spec, *vars) }
 	case "logs":
 		flags.Bool("since-boot", true, "lines of this boot (there is no other choice yet)")
-		ignore := flags.String("ignore-file", "", "JSON list of {match, reason}")
-		do = func() (any, int) { return logs(ctx, *ignore) }
+		rules := flags.String("rules-file", "", "JSON of probe.Rules: what the product excuses, and by what Hallmark is known")
+		do = func() (any, int) { return logs(ctx, *rules) }
 	case "units":
 		do = func() (any, int) { return units(ctx) }
 	default:

@@ -18,25 +18,24 @@ import (
 
 const (
 	syslogFile = "/var/log/syslog"
-	unitLines  = "20" // of a failed unit's journal
+	unitLines  = "20" // of a unit's journal
 	patience   = 60 * time.Second
+	lookEvery  = 2 * time.Second // at units
 )
 
 // logs scans journal and syslog of this boot.
-func logs(ctx context.Context, ignoreFile string) (probe.Logs, int) {
-	answer := probe.Logs{Lines: []probe.Line{}, Ignored: []probe.Ignored{}}
+func logs(ctx context.Context, rulesFile string) (probe.Logs, int) {
 	broken := func(err error) (probe.Logs, int) {
-		answer.Broken = err.Error()
-		return answer, probe.ExitBroken
+		return probe.Logs{Lines: []probe.Line{}, Ignored: []probe.Ignored{}, Broken: err.Error()}, probe.ExitBroken
 	}
-	var rules []probe.Ignore
-	if ignoreFile != "" {
-		data, err := os.ReadFile(ignoreFile)
+	var rules probe.Rules
+	if rulesFile != "" {
+		data, err := os.ReadFile(rulesFile)
 		if err != nil {
 			return broken(err)
 		}
 		if err := json.Unmarshal(data, &rules); err != nil {
-			return broken(fmt.Errorf("%s: %w", ignoreFile, err))
+			return broken(fmt.Errorf("%s: %w", rulesFile, err))
 		}
 	}
 	since, err := bootTime(ctx)
@@ -51,6 +50,7 @@ func logs(ctx context.Context, ignoreFile string) (probe.Logs, int) {
 	if err != nil {
 		return broken(err)
 	}
+	var unread []probe.Unproved
 	file, err := os.Open(syslogFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // a product may do without rsyslog
@@ -58,24 +58,37 @@ func logs(ctx context.Context, ignoreFile string) (probe.Logs, int) {
 		return broken(err)
 	default:
 		defer file.Close()
-		written, err := probe.Syslog(file, since)
+		written, err := probe.Syslog(file, since, time.Now())
 		if err != nil {
 			return broken(err)
 		}
-		lines = append(lines, written...)
+		lines = append(lines, written.Lines...)
+		if why := written.Unread(); why != "" {
+			unread = append(unread, probe.Unproved{Why: syslogFile + ": " + why, Product: true})
+		}
 	}
-	answer.Since, answer.Read = since, len(lines)
-	if answer.Read == 0 {
+	if len(lines) == 0 {
 		return broken(errors.New("journal and syslog of this boot are empty: nothing to judge"))
 	}
-	if answer.Lines, answer.Ignored, err = probe.Scan(lines, rules); err != nil {
-		answer.Lines, answer.Ignored = []probe.Line{}, []probe.Ignored{}
+	answer, err := probe.Scan(lines, rules, container(ctx))
+	if err != nil {
 		return broken(err)
 	}
-	if len(answer.Lines) > 0 {
+	answer.Since = since
+	answer.Unproved = append(answer.Unproved, unread...)
+	if len(answer.Lines)+len(answer.Unproved) > 0 {
 		return answer, probe.ExitFailed
 	}
 	return answer, probe.ExitOK
+}
+
+// container names what kind of container this server is; "" if it is none, or nobody can tell.
+func container(ctx context.Context) string {
+	out, err := output(ctx, "systemd-detect-virt", "--container") // it exits with 1 where there is none
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // bootTime is when this system's own init started: right in a container too, where the kernel's
@@ -92,43 +105,89 @@ func bootTime(ctx context.Context) (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
-// units lists failed units with the last lines each wrote.
+// units lists units that are not as they should be, with the last lines each wrote. It looks until
+// what is under way has come to an end, or has had its time.
 func units(ctx context.Context) (probe.Units, int) {
 	answer := probe.Units{Failed: []probe.Unit{}}
 	broken := func(err error) (probe.Units, int) {
 		answer.Broken = err.Error()
 		return answer, probe.ExitBroken
 	}
+	var looks []probe.Look
+	var bad []probe.Unit
+	for began := time.Now(); ; {
+		look, err := lookAtUnits(ctx)
+		if err != nil {
+			return broken(err)
+		}
+		look.At = time.Since(began)
+		looks = append(looks, look)
+		var more time.Duration
+		if bad, more = probe.JudgeUnits(looks); more <= 0 {
+			break
+		}
+		select {
+		case <-time.After(min(more, lookEvery)):
+		case <-ctx.Done():
+			return broken(context.Cause(ctx))
+		}
+	}
+	answer.State = looks[len(looks)-1].State
+	for _, u := range bad {
+		lines, err := lastLines(ctx, u.Name)
+		if err != nil {
+			return broken(err)
+		}
+		u.Lines = lines
+		answer.Failed = append(answer.Failed, u)
+	}
+	if answer.State == "running" && len(bad) == 0 {
+		return answer, probe.ExitOK
+	}
+	if len(bad) == 0 { // the system as a whole is not well: what does it wait for?
+		jobs, err := output(ctx, "systemctl", "list-jobs", "--no-legend", "--no-pager")
+		if err != nil {
+			return broken(err)
+		}
+		for line := range strings.Lines(string(jobs)) {
+			if fields := strings.Fields(line); len(fields) > 3 {
+				answer.Jobs = append(answer.Jobs, strings.Join(fields[1:4], " "))
+			}
+		}
+	}
+	return answer, probe.ExitFailed
+}
+
+func lookAtUnits(ctx context.Context) (probe.Look, error) {
+	var look probe.Look
 	// is-system-running exits with 1 for every state but running; the state is on its output.
 	state, err := output(ctx, "systemctl", "is-system-running")
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		return broken(err)
+		return look, err
 	}
-	answer.State = strings.TrimSpace(string(state))
-	if answer.State == "" || answer.State == "offline" || answer.State == "unknown" {
-		return broken(fmt.Errorf("systemd does not answer: state %q", answer.State))
+	look.State = strings.TrimSpace(string(state))
+	if look.State == "" || look.State == "offline" || look.State == "unknown" {
+		return look, fmt.Errorf("systemd does not answer: state %q", look.State)
 	}
-	list, err := output(ctx, "systemctl", "list-units", "--all", "--state=failed", "--output=json")
+	list, err := output(ctx, "systemctl", "list-units", "--all", "--output=json")
 	if err != nil {
-		return broken(err)
+		return look, err
 	}
-	failed, err := probe.FailedUnits(list)
+	if look.Units, err = probe.ListedUnits(list); err != nil {
+		return look, err
+	}
+	details, err := output(ctx, "systemctl", "show", "--property="+probe.UnitProperties, "*.service")
 	if err != nil {
-		return broken(err)
+		return look, err
 	}
-	for _, u := range failed {
-		said, err := output(ctx, "journalctl", "--boot", "--quiet", "--no-pager", "--output=cat", "--lines="+unitLines, "--unit="+u.Name)
-		if err != nil {
-			return broken(err)
-		}
-		u.Lines = strings.Split(strings.TrimRight(string(said), "\n"), "\n")
-		answer.Failed = append(answer.Failed, u)
-	}
-	if len(failed) > 0 {
-		return answer, probe.ExitFailed
-	}
-	return answer, probe.ExitOK
+	probe.Detail(look.Units, details)
+	return look, nil
+}
+
+func lastLines(ctx context.Context, unit string) ([]string, error) {
+	said, err := output(ctx, "journalctl", "--boot", "--quiet", "--no-pager", "--output=cat", "--lines="+unitLines, "--unit="+unit)
+	return strings.Split(strings.TrimRight(string(said), "\n"), "\n"), err
 }
 
 // output runs a program and gives what it printed; its complaint becomes part of the error.

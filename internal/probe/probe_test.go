@@ -42,16 +42,20 @@ func TestScanGivesOnceAndExcuses(t *testing.T) {
 		{Source: "journal", Time: at, Program: "rsyslogd", Priority: 3, Message: "imklog: cannot open kernel log (/proc/kmsg): Permission denied."},
 		{Source: "journal", Time: at, Program: "app", Priority: 6, Message: "hello"},
 	}
-	rules := append(ContainerNoise(), Ignore{"^nothing: ", "never seen"})
-	found, ignored, err := Scan(lines, rules)
+	rules := Rules{Ignore: []Ignore{{"^nothing: ", "never seen"}}}
+	got, err := Scan(lines, rules, "lxc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(found) != 1 || found[0].Source != "journal" || found[0].Why != "PHP fatal error" {
-		t.Errorf("found %+v, want the journal's line alone", found)
+	if len(got.Lines) != 1 || got.Lines[0].Source != "journal" || got.Lines[0].Why != "PHP fatal error" {
+		t.Errorf("found %+v, want the journal's line alone", got.Lines)
 	}
-	if ignored[2].Lines != 1 || ignored[3].Lines != 0 || len(ignored) != len(rules) {
-		t.Errorf("ignored %+v", ignored)
+	if i := got.Ignored; len(i) != 2 || i[0].Lines != 0 || i[0].From != FromProduct || i[1].Lines != 1 || i[1].From != FromContainer {
+		t.Errorf("ignored %+v", i)
+	}
+	// What a container may not is an error on a machine.
+	if got, err = Scan(lines, rules, ""); err != nil || len(got.Lines) != 2 || got.Lines[1].Program != "rsyslogd" && got.Lines[0].Program != "rsyslogd" {
+		t.Errorf("on a machine, found %+v, %v", got.Lines, err)
 	}
 }
 
@@ -63,7 +67,7 @@ func TestScanRefusesRules(t *testing.T) {
 		"unexplained": {"x", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, _, err := Scan(nil, []Ignore{rule}); err == nil {
+			if _, err := Scan(nil, Rules{Ignore: []Ignore{rule}}, ""); err == nil {
 				t.Errorf("rule %+v was accepted", rule)
 			}
 		})
@@ -90,43 +94,19 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-func TestSyslogSinceBoot(t *testing.T) {
-	since := time.Date(2026, 11, 23, 22, 0, 0, 0, time.UTC)
-	in := `2026-11-23T21:59:59.1+00:00 web-1 old[3]: PHP Fatal error: before
-  more of the one before
-2026-11-23T22:00:01.5+00:00 web-1 app[3]: first
-  more of the first
-Nov 23 22:00:02 web-1 cron: second
-`
-	lines, err := Syslog(strings.NewReader(in), since)
-	if err != nil || len(lines) != 3 {
-		t.Fatalf("Syslog: %+v, %v", lines, err)
-	}
-	for i, want := range []struct{ program, message string }{{"app", "first"}, {"app", "  more of the first"}, {"cron", "second"}} {
-		if lines[i].Program != want.program || lines[i].Message != want.message {
-			t.Errorf("line %d: %+v, want %+v", i, lines[i], want)
-		}
-	}
-}
-
-func TestFailedUnits(t *testing.T) {
-	units, err := FailedUnits([]byte(`[{"unit":"bad.service","load":"loaded","active":"failed","sub":"failed","description":"/bin/false"}]`))
-	if err != nil || len(units) != 1 || units[0].Name != "bad.service" || units[0].Sub != "failed" {
-		t.Errorf("FailedUnits: %+v, %v", units, err)
-	}
-	if units, err := FailedUnits([]byte("\n")); err != nil || len(units) != 0 {
-		t.Errorf("no output: %+v, %v", units, err)
-	}
-}
-
 func FuzzSyslog(f *testing.F) {
+	f.Add("<11>1 2026-11-23T22:00:01.5+00:00 web-1 app 3 - [a b=\"c\"] first\n")
+	f.Add("2026-11-23T22:00:01.5+00:00 web-1 sshd[3]: Accepted publickey for b from 10.0.0.3 port 5 ssh2\n2026-11-23T22:00:01.5+00:00 web-1 sshd[3]: fatal: x\n")
 	f.Add("2026-11-23T22:00:01.5+00:00 web-1 app[3]: first\nNov 23 22:00:02 web-1 cron: second\n")
 	f.Fuzz(func(t *testing.T, in string) {
-		lines, err := Syslog(strings.NewReader(in), time.Time{})
+		file, err := Syslog(strings.NewReader(in), time.Time{}, time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := Scan(lines, ContainerNoise()); err != nil {
+		if file.Understood > file.Written {
+			t.Fatalf("understood %d of %d lines", file.Understood, file.Written)
+		}
+		if _, err := Scan(file.Lines, Rules{Ours: Ours{Bootstrap: "b", Servers: []string{"10.0.0.2"}}}, "lxc"); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -1,11 +1,6 @@
 package probe
 
-import (
-	"cmp"
-	"fmt"
-	"regexp"
-	"slices"
-)
+import "regexp"
 
 // errPriority is the syslog severity "err"; what is worse has a lower number.
 const errPriority = 3
@@ -39,8 +34,9 @@ var trouble = []struct {
 // Trouble says why a line is one to show, "" if it is not: its priority is err or worse, or it
 // matches the table of troubles.
 func Trouble(l Line) string {
+	said := spoken(l)
 	for _, t := range trouble {
-		if t.re.MatchString(l.Message) {
+		if t.re.MatchString(said) {
 			return t.name
 		}
 	}
@@ -50,55 +46,31 @@ func Trouble(l Line) string {
 	return ""
 }
 
-// ContainerNoise excuses what any unprivileged system container says while it boots, whatever the
-// product: it comes from where the server runs (seen on Incus with Debian 12).
-func ContainerNoise() []Ignore {
-	const reason = "an unprivileged container may not; the product is not concerned"
-	return []Ignore{
-		{`^systemd-tmpfiles: fchmod\(\) of /dev/(net/tun|fuse) failed: Operation not permitted`, reason},
-		{`^systemd-udevd: Failed to set owner/mode of /dev/(net/tun|fuse) to `, reason},
-		{`^rsyslogd: (imklog: cannot open kernel log|activation of module imklog failed)`, reason},
-	}
+// records are lines that quote a command, or what people called a unit: the words in them are not the
+// system's. Of those that are no failure themselves, priority alone counts.
+var records = []struct {
+	program string
+	re      *regexp.Regexp // its match is the part that is the system's own
+}{
+	{"sudo", regexp.MustCompile(`^.*? ; COMMAND=|^\s*\S+ : \(command continued\) `)},
+	{"doas", regexp.MustCompile(`^.*? ran command `)},
+	{"cron", regexp.MustCompile(`^\([^)]*\) CMD(END)? \(`)},
+	{"CRON", regexp.MustCompile(`^\([^)]*\) CMD(END)? \(`)},
+	{"crond", regexp.MustCompile(`^\([^)]*\) CMD(END)? \(`)},
+	{"anacron", regexp.MustCompile(`^Job .`)},
+	{"systemd", regexp.MustCompile(`^(Starting|Started|Stopping|Stopped|Finished|Reloading|Reloaded|Mounting|Mounted|Reached target|Listening on) `)},
+	{"audit", regexp.MustCompile(`^(type=)?(EXECVE|PROCTITLE|SYSCALL|USER_CMD|1123|1300|1309|1327)\b`)},
 }
 
-// Scan finds the troubled lines, minus those that a rule excuses. A message that its program wrote
-// to journal and syslog, or many times, is given once, as first seen. A rule without a reason or
-// with a broken expression is an error.
-func Scan(lines []Line, rules []Ignore) ([]Line, []Ignored, error) {
-	ignored := make([]Ignored, len(rules))
-	compiled := make([]*regexp.Regexp, len(rules))
-	for i, r := range rules {
-		re, err := regexp.Compile(r.Match)
-		switch {
-		case err != nil:
-			return nil, nil, fmt.Errorf("ignore rule %d: %w", i+1, err)
-		case r.Match == "" || re.MatchString(""):
-			return nil, nil, fmt.Errorf("ignore rule %d: %q excuses every line", i+1, r.Match)
-		case r.Reason == "":
-			return nil, nil, fmt.Errorf("ignore rule %d (%q): a reason is missing", i+1, r.Match)
-		}
-		ignored[i].Ignore, compiled[i] = r, re
-	}
-	sorted := slices.Clone(lines)
-	slices.SortStableFunc(sorted, func(a, b Line) int { return a.Time.Compare(b.Time) })
-
-	type identity struct{ program, message string }
-	seen := make(map[identity]bool)
-	found := []Line{}
-	for _, l := range sorted {
-		l.Why = Trouble(l)
-		id := identity{l.Program, l.Message}
-		if l.Why == "" || seen[id] {
+// spoken is the part of a message in which a system says something itself.
+func spoken(l Line) string {
+	for _, r := range records {
+		if r.program != l.Program {
 			continue
 		}
-		seen[id] = true
-		if i := slices.IndexFunc(compiled, func(re *regexp.Regexp) bool {
-			return re.MatchString(cmp.Or(l.Program, "-") + ": " + l.Message)
-		}); i >= 0 {
-			ignored[i].Lines++
-			continue
+		if own := r.re.FindString(l.Message); own != "" {
+			return own
 		}
-		found = append(found, l)
 	}
-	return found, ignored, nil
+	return l.Message
 }
