@@ -57,7 +57,10 @@ func Report(ctx context.Context, parts Parts, run ledger.Run) (report.Data, erro
 		return d, err
 	}
 	d.Commits = changes(ctx, parts.Product, d.Branch)
-	return d, images(ctx, l, &d)
+	if err := images(ctx, l, &d); err != nil {
+		return d, err
+	}
+	return d, knownExcuses(ctx, l, &d)
 }
 
 // addDecision tells what the gate decided, as it is stored, and the results as it saw them. Of a run that has
