@@ -16,7 +16,7 @@ import (
 
 // controlServer is the name of Hallmark's own server in an environment's network. It is launched from the
 // reference base, by an audit that met silence, has nothing of the product on it, and goes when the audit
-// ends. See docs/decisions/0009.
+// ends. See docs/decisions/0011.
 const controlServer = "hallmark-control"
 
 // control is a control server that has booted and let this host in.

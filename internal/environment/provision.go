@@ -262,6 +262,7 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 		session remote.Session
 		inside  bool // somebody was let in
 		heard   bool // it said on its console that it converged
+		lost    bool // the last try did not come in
 		look    = e.watchState(m.Name)
 		listen  = e.listen(m)
 		door    = e.newDoor(func(ctx context.Context, server string) bool {
@@ -270,6 +271,15 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 	)
 	within := limits.Boot + e.puppetTimeout() + limits.Login // the server's own clock ends Puppet earlier
 	err := e.poll(ctx, within, func(ctx context.Context) (bool, error) {
+		if lost {
+			said, ok := listen(ctx)
+			if ok && said.Err(m.Name) != nil {
+				status = said
+				return true, nil
+			}
+			heard = heard || ok && !e.bench()
+		}
+		lost = true
 		began := e.site.clock().Now()
 		var (
 			err       error
@@ -280,27 +290,16 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 			if bootstrap {
 				err = e.refusedBootstrap(ctx, m.Name, err)
 			}
-			shut := door.shut(ctx, began, err)
-			if said, ok := listen(ctx); ok {
-				if status = said; status.Err(m.Name) != nil {
-					return true, nil
-				}
-				heard = !e.bench()
-			}
 			if gone := look(ctx); gone != nil {
 				return true, gone
 			}
-			return shut, err
+			return door.shut(ctx, began, err), err
 		}
 		r, err := session.Run(ctx, remote.Command{Line: watchScript(m.Commit, stage, bootstrap && !e.bench()), Timeout: 3 * watchWithin})
-		if err != nil {
-			shut := door.shut(ctx, began, err)
-			if said, ok := listen(ctx); ok && said.Err(m.Name) == nil { // it may have closed the way that we were on
-				heard = !e.bench()
-			}
-			return shut, err
+		if err != nil { // it may have closed the way that we were on
+			return door.shut(ctx, began, err), err
 		}
-		inside = true
+		inside, lost = true, false
 		switch r.Exit {
 		case 0:
 			status, err = puppet.ParseStatus(bytes.NewReader(r.Stdout))
@@ -349,18 +348,22 @@ func (e *Environment) listen(m machine) func(context.Context) (puppet.Status, bo
 	}
 }
 
-// saidOnConsole gives the report about its commit that a server made on its console.
+// saidOnConsole gives the report about its commit that a server made on its console. A server that hands over
+// for the first time has converged, though its report is still to come.
 func (e *Environment) saidOnConsole(ctx context.Context, m machine) (puppet.Status, bool) {
 	console, err := e.site.Provider.Console(ctx, m.ID)
 	if err != nil {
 		return puppet.Status{}, false // asking for the server's state will show why
 	}
-	at := bytes.LastIndex(console, []byte(consolePrefix))
-	if at < 0 {
-		return puppet.Status{}, false
+	stage := e.settings().Stage
+	if at := bytes.LastIndex(console, []byte(consolePrefix)); at >= 0 {
+		s, err := puppet.ParseStatus(bytes.NewReader(console[at+len(consolePrefix):]))
+		if err == nil && s.For(m.Commit, stage) {
+			return s, true
+		}
 	}
-	s, err := puppet.ParseStatus(bytes.NewReader(console[at+len(consolePrefix):]))
-	return s, err == nil && s.For(m.Commit, e.settings().Stage)
+	over := m.Status == nil && e.Origin() == Base && bytes.Contains(console, []byte(puppet.HandOverPrefix))
+	return puppet.Status{Commit: m.Commit, Stage: stage, Outcome: puppet.Converged}, over
 }
 
 // errWorking says that a unit is still at work.

@@ -16,6 +16,8 @@ import (
 const (
 	// settled is for a server that has reported: its sshd may just be reloading.
 	settled = 10 * time.Second
+	// reloading is the least that a way has to stay closed after the report.
+	reloading = 5 * time.Second
 	// silent is for a server that has not reported yet, but has booted: nothing answers for that long only
 	// if something drops packets.
 	silent = 20 * time.Second
@@ -58,6 +60,7 @@ type door struct {
 	reported func(ctx context.Context, server string) bool
 	booted   bool // the servers have shown that they booted
 	closed   closedWay
+	since    time.Time // when closed's server was first known to have reported
 }
 
 func (e *Environment) newDoor(reported func(ctx context.Context, server string) bool) *door {
@@ -96,24 +99,28 @@ func (d *door) shut(ctx context.Context, began time.Time, err error) bool {
 	now := d.env.site.clock().Now()
 	w, ok := wayOf(err, began, now)
 	if !ok {
-		d.closed = closedWay{}
-		return false
-	}
-	reported := d.reported(ctx, w.server)
-	lasting := settled
-	switch {
-	case reported:
-	case d.booted && !w.answered && w.leg == verdict.LegServerPort && d.env.ready(ctx, d.env.machines()[0].Name):
-		lasting = silent
-	default:
-		d.closed = closedWay{}
+		d.closed, d.since = closedWay{}, time.Time{}
 		return false
 	}
 	if d.closed.leg == w.leg && d.closed.server == w.server {
 		w.since = d.closed.since
+	} else {
+		d.since = time.Time{}
 	}
 	d.closed = w
-	if now.Sub(w.since) < lasting {
+	lasting := settled
+	switch {
+	case d.reported(ctx, w.server):
+		// A try that met the same before the report counts, but one has to be begun after it.
+		if d.since.IsZero() {
+			d.since = began
+		}
+	case d.booted && !w.answered && w.leg == verdict.LegServerPort && d.env.ready(ctx, d.env.machines()[0].Name):
+		d.since, lasting = w.since, silent
+	default:
+		return false
+	}
+	if now.Sub(w.since) < lasting || now.Sub(d.since) < reloading {
 		return false
 	}
 	d.env.noteClosed(w)

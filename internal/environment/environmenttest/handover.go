@@ -53,12 +53,12 @@ func (w *World) handedOver(h *host, converged time.Time) bool {
 	if now.Before(announced) {
 		return false
 	}
-	h.announced = true
+	h.announced, h.admin = true, true // Puppet has made the admin's account before
 	closed := announced.Add(takes.Close)
 	if now.Before(closed) {
 		return false
 	}
-	h.admin, h.closed = true, true
+	h.closed = true
 	if patience := closed.Add(puppet.HandOverPatience); len(h.inside) > 0 {
 		if now.Before(patience) {
 			return false
