@@ -3,7 +3,7 @@
 // static binary, delivered to a server under test; it changes nothing, and of itself it opens no
 // connection (a goss check may).
 //
-//	hallmark-probe validate --spec FILE [--vars FILE]
+//	hallmark-probe validate --spec FILE [--vars FILE] [--stretch FACTOR]
 //	hallmark-probe logs --since-boot [--rules-file FILE]
 //	hallmark-probe units
 //
@@ -30,7 +30,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-const usage = `usage: hallmark-probe validate --spec FILE [--vars FILE]
+const usage = `usage: hallmark-probe validate --spec FILE [--vars FILE] [--stretch FACTOR]
        hallmark-probe logs --since-boot [--rules-file FILE]
        hallmark-probe units
 `
@@ -49,7 +49,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "validate":
 		spec := flags.String("spec", "", "goss file, YAML or JSON")
 		vars := flags.String("vars", "", "variables of the goss file, YAML or JSON")
-		do = func() (any, int) { return validate(*spec, *vars) }
+		stretch := flags.Float64("stretch", 1, "how much longer everything takes here, as on a busy host: so much longer are time-outs")
+		do = func() (any, int) { return validate(*spec, *vars, *stretch) }
 	case "logs":
 		flags.Bool("since-boot", true, "lines of this boot (there is no other choice yet)")
 		rules := flags.String("rules-file", "", "JSON of probe.Rules: what the product excuses, and by what Hallmark is known")

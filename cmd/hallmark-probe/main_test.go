@@ -69,6 +69,10 @@ func TestValidate(t *testing.T) {
 		"no such environment variable":   {spec: "file:\n  /{{.Env.HALLMARK_NO_SUCH}}: {exists: true}\n", code: probe.ExitBroken, broken: "HALLMARK_NO_SUCH"},
 		"an attribute of another":        {spec: "command:\n  'true': {exit-status: 0, retry_count: 3}\n", code: probe.ExitBroken, broken: "retry_count"},
 		"no YAML":                        {spec: "file: [\n", code: probe.ExitBroken, broken: "yaml"},
+		"what is included": {
+			spec: "gossfile:\n  more.yaml: {}\n  no*.yaml: {skip: true}\n", code: probe.ExitOK,
+			outcomes: map[string]string{"command:echo {{}}:stdout": "passed"},
+		},
 		"what a server says instead of a number": {
 			spec: "command:\n  echo many: {exit-status: 0, stdout: {gt: 3}}\n", code: probe.ExitFailed,
 			outcomes: map[string]string{"command:echo many:stdout": "failed"},
@@ -88,36 +92,38 @@ func TestValidate(t *testing.T) {
 		},
 	}
 	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			spec := filepath.Join(dir, "spec.yaml")
-			vars := filepath.Join(dir, "vars.yaml")
-			for file, content := range map[string]string{
-				spec: c.spec, vars: "file: " + spec + "\n", filepath.Join(dir, "other.yaml"): "prot:\n  tcp:22: {listening: true}\n",
-			} {
-				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-					t.Fatal(err)
+		for _, stretch := range []string{"1", "3.5"} { // a busy host changes nothing but times
+			t.Run(name+" at "+stretch, func(t *testing.T) {
+				dir := t.TempDir()
+				spec := filepath.Join(dir, "spec.yaml")
+				vars := filepath.Join(dir, "vars.yaml")
+				for file, content := range map[string]string{
+					spec: c.spec, vars: "file: " + spec + "\n", filepath.Join(dir, "more.yaml"): "command:\n  echo {{\"{{\"}}}}: {exit-status: 0, stdout: ['{{\"{{\"}}}}']}\n", filepath.Join(dir, "other.yaml"): "prot:\n  tcp:22: {listening: true}\n",
+				} {
+					if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			var stdout, stderr bytes.Buffer
-			code := run(context.Background(), []string{"validate", "--spec", spec, "--vars", vars}, &stdout, &stderr)
-			answer, err := probe.ParseChecks(stdout.Bytes())
-			if err != nil {
-				t.Fatalf("%v\n%s", err, stdout.String())
-			}
-			if code != c.code || !strings.Contains(answer.Broken, c.broken) || (c.broken == "") != (answer.Broken == "") {
-				t.Errorf("exit %d, broken %q; want %d, %q\n%s", code, answer.Broken, c.code, c.broken, stdout.String())
-			}
-			got := make(map[string]string)
-			for _, r := range answer.Results {
-				got[r.Name] = string(r.Outcome) + " " + r.Message
-			}
-			for test, want := range c.outcomes {
-				if !strings.HasPrefix(got[test], want) {
-					t.Errorf("%s: %q, want %q", test, got[test], want)
+				var stdout, stderr bytes.Buffer
+				code := run(context.Background(), []string{"validate", "--spec", spec, "--vars", vars, "--stretch", stretch}, &stdout, &stderr)
+				answer, err := probe.ParseChecks(stdout.Bytes())
+				if err != nil {
+					t.Fatalf("%v\n%s", err, stdout.String())
 				}
-			}
-		})
+				if code != c.code || !strings.Contains(answer.Broken, c.broken) || (c.broken == "") != (answer.Broken == "") {
+					t.Errorf("exit %d, broken %q; want %d, %q\n%s", code, answer.Broken, c.code, c.broken, stdout.String())
+				}
+				got := make(map[string]string)
+				for _, r := range answer.Results {
+					got[r.Name] = string(r.Outcome) + " " + r.Message
+				}
+				for test, want := range c.outcomes {
+					if !strings.HasPrefix(got[test], want) {
+						t.Errorf("%s: %q, want %q", test, got[test], want)
+					}
+				}
+			})
+		}
 	}
 }
 

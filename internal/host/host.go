@@ -184,10 +184,12 @@ type Strain struct {
 }
 
 // beyondShare is the share of time at Bound from which on time-outs do not make up for a busy host, and
-// stillShare that of time in which all work stood still for want of memory.
+// stillShare that of time in which all work stood still for want of memory; with killedShare of it, the
+// kernel kills for want of the host's memory.
 const (
 	beyondShare = 0.3
 	stillShare  = 0.05
+	killedShare = 0.005
 )
 
 // Since tells what the host was short of, more than stretched time-outs make up for: processors beyond
@@ -225,7 +227,7 @@ func (g *Gauge) Since(t time.Time) Strain {
 		note("the host was short of memory: work stood still for %.0f%% of the last %s, %d MiB came back from swap: give it more memory, or lower limits.servers",
 			100*share, passed.Round(time.Second), swapped>>20)
 	}
-	if killed > 0 {
+	if killed > 0 && still.Seconds()/passed.Seconds() >= killedShare { // else they met their own limits
 		note("the host was out of memory: the kernel killed %d processes in the last %s: give it more memory, or lower limits.servers", killed, passed.Round(time.Second))
 	}
 	return strain

@@ -101,7 +101,8 @@ func TestStrain(t *testing.T) {
 		"a peak":            {func(n int, s *Sample) { s.Runnable = map[bool]int{true: 60}[n%60 < 5]; s.CPU += time.Second }, ""},
 		"beyond the bound":  {func(_ int, s *Sample) { s.Runnable = 40; s.CPU += time.Second }, "the host was starved: 40.0 processes wanted its 2 cores"},
 		"swaps":             {func(_ int, s *Sample) { s.Memory += 200 * time.Millisecond; s.SwappedB += 1 << 20 }, "short of memory: work stood still for 20% of the last 5m0s, 300 MiB came back from swap"},
-		"killed a process":  {func(n int, s *Sample) { s.Killed = uint64(n / 200) }, "the kernel killed 1 processes"},
+		"killed a process":  {func(n int, s *Sample) { s.Killed = uint64(n / 200); s.Memory += 10 * time.Millisecond }, "the kernel killed 1 processes"},
+		"its own limit":     {func(n int, s *Sample) { s.Killed = uint64(n / 200) }, ""},
 		"killed before all": {func(n int, s *Sample) { s.Killed = 7 }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

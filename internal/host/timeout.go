@@ -5,9 +5,12 @@ import (
 	"time"
 )
 
-// Pace tells how much of the time that passed work was given; *Gauge is one.
+// Pace is what work needs to know of the host that it shares; *Gauge is one.
 type Pace interface {
+	// Given tells how much of the time between two moments work was given.
 	Given(since, until time.Time) time.Duration
+	// Since tells what the host was short of, more than longer time-outs make up for.
+	Since(t time.Time) Strain
 	// Stretch is how much longer work takes now, from 1 to Bound.
 	Stretch() float64
 }
@@ -34,6 +37,7 @@ func PaceOf(ctx context.Context) Pace {
 type idle struct{}
 
 func (idle) Given(since, until time.Time) time.Duration { return until.Sub(since) }
+func (idle) Since(time.Time) Strain                     { return Strain{} }
 func (idle) Stretch() float64                           { return 1 }
 
 // timeout is the cause of a context that WithTimeout ended.
