@@ -48,6 +48,15 @@ func TestGossChecks(t *testing.T) {
 		"one fails": {func(p *place) { p.answers.Fail("web-1", nginx, "is not running") },
 			map[string]wanted{nginx: {ledger.Failed, verdict.TestFailed, []string{"is not running"}}, port: passed},
 			"expected true\nfound    false"},
+		"one outlives its time": {func(p *place) { p.answers.Fail("web-1", nginx, "Command execution timed out (10s)") },
+			map[string]wanted{nginx: {ledger.Failed, verdict.TestTimeout, []string{"timed out"}}, port: passed},
+			"expected true\nfound    false"},
+		"one outlives its time on a starved host": {func(p *place) {
+			p.answers.Fail("web-1", nginx, "Command execution timed out (10s)")
+			p.audit = clean()
+			p.audit.Starved, p.audit.Findings = true, []string{"the host was starved"}
+		}, map[string]wanted{nginx: {ledger.Inconclusive, verdict.TestTimeout, []string{"timed out", "the host was starved"}}, port: passed},
+			"expected true\nfound    false"},
 		"one fails on a server that is not healthy": {func(p *place) {
 			p.answers.Fail("web-1", nginx, "is not running")
 			p.audit = unclean()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/remote"
@@ -119,7 +120,7 @@ func (v *Verifier) Plan(p *product.Product, place Place, tier string) ([]Test, e
 // against the product, or against the test itself, is inconclusive.
 func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result {
 	started := v.Now()
-	limited, cancel := context.WithTimeout(ctx, v.Timeout)
+	limited, cancel := host.WithTimeout(ctx, v.Timeout, nil)
 	defer cancel()
 	results, err := t.run(limited, place)
 	if err == nil && len(results) == 0 {

@@ -23,6 +23,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 	"github.com/hallmark-ci/hallmark/internal/product"
@@ -148,7 +149,7 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 	if err != nil {
 		return pipeline.Parts{}, err
 	}
-	return pipeline.Parts{
+	parts := pipeline.Parts{
 		Config: cfg, Ledger: l, Cloud: provider, Slots: slots, Product: repository, Journal: journal, Log: log, Now: time.Now,
 		Site: &environment.Site{
 			Provider: provider, Store: l, Dialer: place.dialer, Log: log,
@@ -160,7 +161,13 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 		EnsureBase: func(ctx context.Context, out io.Writer) (cloud.Image, error) {
 			return place.base(ctx, provider, false, out)
 		},
-	}, nil
+	}
+	if machine, err := host.NewLinux("/proc"); err != nil {
+		log.Warn("time-outs count all time that passes", "err", err)
+	} else {
+		parts.Host, parts.ReadHost = &host.Gauge{}, machine.Read
+	}
+	return parts, nil
 }
 
 // probeFile is where hallmark-probe is: beside this binary.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/remote"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -24,9 +25,9 @@ const auditWithin = 3 * time.Minute
 // It looks from outside: what the provider says; and from inside: boot IDs, the package sources. Where
 // no admin is let in by a server that has converged, it finds out whether the product closes the way:
 // by what that server itself said, or, where nothing says anything, with a control server in the same
-// network. It never fails: what could not be found out leaves Done false, and says so in Findings.
+// network. It looks at this host, too, for a time-out may be its fault. It never fails: what could not be found out leaves Done false, and says so in Findings.
 func (e *Environment) Audit(ctx context.Context, servers ...string) verdict.Audit {
-	ctx, cancel := context.WithTimeout(ctx, auditWithin)
+	ctx, cancel := host.WithTimeout(ctx, auditWithin, nil)
 	defer cancel()
 	x := &examination{env: e, subjects: servers, scope: e.dependencies(servers)}
 	states, err := e.states(ctx)
@@ -38,6 +39,7 @@ func (e *Environment) Audit(ctx context.Context, servers ...string) verdict.Audi
 	x.lookInside(ctx)
 	x.lookForLockout(ctx)
 	x.trySources(ctx)
+	x.lookAtHost(ctx)
 	slices.Sort(x.Findings)
 	return x.Audit
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
@@ -229,11 +230,11 @@ const (
 // errTimeout says that a poll's time was over; what was met last is joined to it.
 var errTimeout = errors.New("time is over")
 
-// poll tries until it is done, or its time is over. An error with done ends it; one without is kept
-// for the day that time is over.
+// poll tries until it is done, or the host has given it its time (see package host). An error with done
+// ends it; one without is kept for the day that time is over.
 func (e *Environment) poll(ctx context.Context, within time.Duration, try func(ctx context.Context) (done bool, err error)) error {
-	clock := e.site.clock()
-	deadline := clock.Now().Add(within)
+	clock, pace := e.site.clock(), host.PaceOf(ctx)
+	began := clock.Now()
 	for pause := firstPause; ; pause = min(pause*3/2, lastPause) {
 		done, err := try(ctx)
 		if done {
@@ -242,7 +243,7 @@ func (e *Environment) poll(ctx context.Context, within time.Duration, try func(c
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !clock.Now().Before(deadline) {
+		if pace.Given(began, clock.Now()) >= within {
 			return errors.Join(errTimeout, err)
 		}
 		if err := clock.Sleep(ctx, pause); err != nil {

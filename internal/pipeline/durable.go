@@ -9,6 +9,7 @@ import (
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
 
 	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -28,6 +29,9 @@ func watched[R any](e *Engine, run, name string, fn func(context.Context) (R, er
 	return func(ctx context.Context) (R, error) {
 		ctx, release := e.watch(ctx, run)
 		defer release()
+		if e.Host != nil {
+			ctx = host.WithPace(ctx, e.Host)
+		}
 		if err := ctx.Err(); err != nil {
 			var nothing R
 			return nothing, cancelled(ctx, name, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -42,6 +43,8 @@ type Parts struct {
 	Journal  imager.Journal
 	// EnsureBase gives the reference base, building it if there is none that is fresh enough.
 	EnsureBase func(ctx context.Context, out io.Writer) (cloud.Image, error)
+	Host       *host.Gauge                 // what this machine gives to work; nil: all of the time
+	ReadHost   func() (host.Sample, error) // feeds Host while the engine works
 	Log        *slog.Logger
 	Now        func() time.Time
 }
@@ -113,6 +116,9 @@ func start(ctx context.Context, parts Parts, database, only string) (*Engine, er
 	}
 	ctx, e.stop = context.WithCancel(ctx)
 	e.done.Go(func() { e.attend(ctx) })
+	if e.Host != nil && e.ReadHost != nil {
+		e.done.Go(func() { e.Host.Watch(ctx, e.ReadHost, e.Log) })
+	}
 	return e, nil
 }
 

@@ -196,3 +196,5 @@ func (s *slow) Given(since, until time.Time) time.Duration {
 }
 
 func (s *slow) Stretch() float64 { return 2 }
+
+func (s *slow) Since(time.Time) host.Strain { return host.Strain{} }

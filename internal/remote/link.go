@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/hallmark-ci/hallmark/internal/host"
 )
 
 // maxSessions is how many commands run on one connection at a time. sshd allows ten (MaxSessions),
@@ -42,7 +44,7 @@ const connectWithin = 10 * time.Second
 
 func dialNet(ctx context.Context, address string, o Options) (net.Conn, error) {
 	within := min(o.LoginTimeout, connectWithin)
-	limited, cancel := context.WithTimeout(ctx, within)
+	limited, cancel := host.WithTimeout(ctx, within, nil)
 	defer cancel()
 	conn, err := o.Dial(limited, "tcp", address)
 	switch {
@@ -65,7 +67,7 @@ func (l *link) through(ctx context.Context, a account, o Options) (*link, error)
 
 func (l *link) forward(ctx context.Context, address string, o Options) (net.Conn, error) {
 	within := min(o.LoginTimeout, connectWithin)
-	limited, cancel := context.WithTimeout(ctx, within)
+	limited, cancel := host.WithTimeout(ctx, within, nil)
 	defer cancel()
 	conn, err := l.client.DialContext(limited, "tcp", address)
 	switch {

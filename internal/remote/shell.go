@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -82,7 +83,7 @@ func (s *shell) Run(ctx context.Context, cmd Command) (Result, error) {
 	}
 	if cmd.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, cmd.Timeout, errTimeout)
+		ctx, cancel = host.WithTimeout(ctx, cmd.Timeout, errTimeout)
 		defer cancel()
 	}
 	return s.run(ctx, l, cmd)
@@ -169,15 +170,19 @@ func (s *shell) interrupted(ctx context.Context, cmd Command, what string, healt
 	if !healthy {
 		cause, after = verdict.Transport, after+" and the server does not answer"
 	}
+	why := ctx.Err()
+	if host.TimedOut(ctx) {
+		why = context.DeadlineExceeded
+	}
 	return &verdict.Error{
-		Cause: ended(ctx, cause), Server: s.server, Err: ctx.Err(),
+		Cause: ended(ctx, cause), Server: s.server, Err: why,
 		Detail: fmt.Sprintf("%s %s: %s", brief(cmd.Line), what, after),
 	}
 }
 
 // ended is Cancelled for a context that was cancelled, else the cause given.
 func ended(ctx context.Context, otherwise verdict.Cause) verdict.Cause {
-	if errors.Is(ctx.Err(), context.Canceled) {
+	if errors.Is(ctx.Err(), context.Canceled) && !host.TimedOut(ctx) {
 		return verdict.Cancelled
 	}
 	return otherwise

@@ -15,6 +15,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -136,14 +137,29 @@ func running(id int) bool {
 	return false
 }
 
+// slow is a host on which everything takes twice as long.
+type slow struct{}
+
+func (slow) Given(since, until time.Time) time.Duration { return until.Sub(since) / 2 }
+func (slow) Since(time.Time) host.Strain                { return host.Strain{} }
+func (slow) Stretch() float64                           { return 2 }
+
 func TestATimeoutEndsAllProcesses(t *testing.T) {
 	for _, sudo := range []bool{false, true} {
 		_, s := newSession(t, nil)
 		g := &group{known: make(chan int, 1)}
-		r, err := s.Run(t.Context(), Command{Line: stubborn, Sudo: sudo, Output: g, Timeout: time.Second})
+		ctx, least := t.Context(), time.Second
+		if sudo { // it makes no difference to how a command ends
+			ctx, least = host.WithPace(ctx, slow{}), 2*time.Second
+		}
+		began := time.Now()
+		r, err := s.Run(ctx, Command{Line: stubborn, Sudo: sudo, Output: g, Timeout: time.Second})
 		wantCause(t, err, verdict.TestTimeout)
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "was ended: its time of 1s was over") {
 			t.Errorf("error %v", err)
+		}
+		if took := time.Since(began); took < least {
+			t.Errorf("it had %s, want %s", took, least)
 		}
 		id := g.wait(t)
 		if running(id) || string(r.Stdout) != fmt.Sprintln(id) {

@@ -13,6 +13,7 @@ type Audit struct {
 	ExpectedBoots  bool     // none of them is on another boot than we expect, as far as the product lets us in
 	PackageSources bool     // Hallmark's own package source answers from inside
 	Control        bool     // servers boot here and the network works: shown by a control server in it, or by the server itself
+	Starved        bool     // the host gave work less than longer time-outs make up for, and work waits on the servers
 	Stopped        string   // one of them that is stopped, though Hallmark did not stop it
 	Lockout        Lockout  // the way in that the product closes; no leg: none was found
 	Findings       []string // for people: what did not hold
@@ -31,12 +32,13 @@ const (
 	boots                    // Audit.ExpectedBoots
 	sources                  // Audit.PackageSources
 	control                  // Audit.Control
+	fed                      // not Audit.Starved
 )
 
 // holds reports whether an audit was done and found all of the looks to hold.
 func (a Audit) holds(wanted look) bool {
 	for l, held := range map[look]bool{
-		running: a.AllRunning, boots: a.ExpectedBoots, sources: a.PackageSources, control: a.Control,
+		running: a.AllRunning, boots: a.ExpectedBoots, sources: a.PackageSources, control: a.Control, fed: !a.Starved,
 	} {
 		if wanted&l != 0 && !held {
 			return false
@@ -79,12 +81,12 @@ var blame = map[Cause]fault{
 	ServerLogin:    {product, running | boots},           // sshd itself said no, on the host key that is pinned
 	ServerPort:     {product, running | boots},           // recorded only after a lock-out was found
 	ServerSudo:     {product, running | boots},           // sudo itself said no
-	ServerBoot:     {product, running | control},         // a neutral server boots at the same place
+	ServerBoot:     {product, running | control | fed},   // a neutral server boots at the same place
 	PuppetFailed:   {product, running | boots | sources}, // Puppet installs packages
-	PuppetTimeout:  {product, running | boots | sources},
+	PuppetTimeout:  {product, running | boots | sources | fed},
 	TestFailed:     {product, running | boots},
-	TestTimeout:    {product, running | boots},
-	HealthFailed:   {product, running | boots},
+	TestTimeout:    {product, running | boots | fed},
+	HealthFailed:   {product, running | boots | fed},     // it had until a time-out to pass
 	ProcedureFails: {product, running | boots | sources}, // a task may install packages
 	ImageNotSealed: {product, running | boots | sources},
 

@@ -36,6 +36,8 @@ func TestJudge(t *testing.T) {
 	clean := Audit{Done: true, AllRunning: true, ExpectedBoots: true, PackageSources: true}
 	lost := clean
 	lost.AllRunning = false
+	starved := clean
+	starved.Starved = true
 	for _, tc := range []struct {
 		cause Cause
 		audit Audit
@@ -45,6 +47,12 @@ func TestJudge(t *testing.T) {
 		{TestFailed, clean, Failed},
 		{TestFailed, lost, Inconclusive},
 		{TestFailed, Audit{}, Inconclusive},
+		{TestFailed, starved, Failed}, // no host makes a test say no
+		{TestTimeout, starved, Inconclusive},
+		{TestTimeout, clean, Failed},
+		{PuppetTimeout, starved, Inconclusive},
+		{HealthFailed, starved, Inconclusive},
+		{PuppetFailed, starved, Failed},
 		{PuppetFailed, clean, Failed},
 		{ServerLogin, clean, Failed},
 		{CloudRefused, clean, Inconclusive},
