@@ -40,12 +40,13 @@ type Spec struct {
 	Secrets []string
 }
 
-// Name is the image's name, and that of the build.
+// Name is the image's name, and that of the build. A role has no dot in it, so that variant and role can be
+// told apart.
 func (s Spec) Name() string {
 	if s.Variant == "" {
 		return s.Run + "-" + s.Role
 	}
-	return s.Run + "-" + s.Variant + "-" + s.Role
+	return s.Run + "-" + s.Variant + "." + s.Role
 }
 
 var nameable = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
@@ -61,8 +62,8 @@ func (s Spec) check() error {
 	switch _, known := s.Product.Roles[s.Role]; {
 	case !known:
 		return wrong("the product has no such role")
-	case !nameable.MatchString(s.Run), !nameable.MatchString(s.Commit):
-		return wrong("run %q and commit %q must be names", s.Run, s.Commit)
+	case !nameable.MatchString(s.Run), !nameable.MatchString(s.Commit), s.Variant != "" && !nameable.MatchString(s.Variant):
+		return wrong("run %q, variant %q and commit %q must be names", s.Run, s.Variant, s.Commit)
 	case s.Owner == "":
 		return wrong("no owner to tag it with")
 	case s.Archive == "":

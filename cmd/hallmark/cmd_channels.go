@@ -13,6 +13,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
+	"github.com/hallmark-ci/hallmark/internal/product"
 )
 
 func (c *cli) channels() *cobra.Command {
@@ -36,7 +37,7 @@ func (c *cli) channels() *cobra.Command {
 				return err
 			}
 			view, moved := map[string]*ledger.Channel{}, map[string]ledger.Channel{}
-			for _, name := range usualChannels(cfg) {
+			for _, name := range cfg.Channels() {
 				view[name] = nil
 			}
 			for _, ch := range channels {
@@ -58,20 +59,9 @@ func (c *cli) channels() *cobra.Command {
 	return cmd
 }
 
-// usualChannels are those that there are before anything was promoted.
-func usualChannels(cfg config.Config) []string {
-	names := []string{pipeline.ProductionChannel}
-	for _, p := range cfg.Policy {
-		if p.Channel != "" && !strings.Contains(p.Channel, "{branch}") {
-			names = append(names, p.Channel)
-		}
-	}
-	return names
-}
-
-// channelsThere are the usual ones and those that ever moved.
+// channelsThere are those of the configuration and those that ever moved.
 func channelsThere(ctx context.Context, cfg config.Config, l *ledger.Ledger) ([]string, error) {
-	names := usualChannels(cfg)
+	names := cfg.Channels()
 	channels, err := l.Channels(ctx)
 	for _, ch := range channels {
 		names = append(names, ch.Name)
@@ -116,19 +106,31 @@ func (c *cli) showMoves(ctx context.Context, l *ledger.Ledger, channel string) e
 }
 
 func (c *cli) promote() *cobra.Command {
-	var reason string
+	m := ledger.Move{Kind: ledger.Promote}
 	cmd := &cobra.Command{
 		Use:   "promote SET CHANNEL",
 		Short: "Point a channel to an image set that has its evidence",
-		Long: `Promote moves a channel to an image set: all roles at once, or nothing. The set must have evidence from
-a run that passed its gate. The set of a run has the run's id.`,
-		Example: "  hallmark promote 20261123-0300-release-ab12cd production --reason 'release 1.0.3'",
-		Args:    takes(2, 2),
+		Long: `Promote moves a channel to an image set: all roles at once, or nothing. The set of a run has the run's id.
+
+The set must have evidence from a run that passed its gate, and its commit must still be on its branch. It goes to
+the channel that its run would have moved, or to production. Production moves only to a set whose upgrade from the
+set that production holds at this moment was tested: a release run tests it. Else the message names the run to do.
+
+A channel does not go back to an older commit. If it has to, roll it back, or promote with --force and a reason,
+which is recorded with the move.`,
+		Example: `  hallmark promote 20261123-0300-release-ab12cd production --reason 'release 1.0.3'
+  hallmark promote 20261120-0300-nightly-12ab34 development --force --reason 'the new schema loses orders'`,
+		Args: takes(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.move(cmd, ledger.Move{Channel: args[1], To: args[0], Kind: ledger.Promote, Reason: reason})
+			if m.Forced && strings.TrimSpace(m.Reason) == "" {
+				return usage("--force moves a channel to an older commit, and those who come after want to know why: add --reason")
+			}
+			m.To, m.Channel = args[0], args[1]
+			return c.move(cmd, m)
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who come after")
+	cmd.Flags().StringVar(&m.Reason, "reason", "", "why, for those who come after")
+	cmd.Flags().BoolVar(&m.Forced, "force", false, "also to an older commit; needs --reason")
 	return cmd
 }
 
@@ -140,42 +142,42 @@ func (c *cli) rollback() *cobra.Command {
 		Example: "  hallmark rollback production --reason 'slow since this morning'",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, l, err := c.book(cmd)
-			if err != nil {
-				return err
-			}
-			previous, err := l.PreviousSet(cmd.Context(), args[0])
-			_ = l.Close()
-			if errors.Is(err, ledger.ErrNotFound) {
-				return usage("channel %s has no earlier image set to go back to; `hallmark channels --moves %s` shows what it held", args[0], args[0])
-			}
-			if err != nil {
-				return err
-			}
-			return c.move(cmd, ledger.Move{Channel: args[0], To: previous.ID, Kind: ledger.Rollback, Reason: reason})
+			return c.move(cmd, ledger.Move{Channel: args[0], Kind: ledger.Rollback, Reason: reason})
 		},
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who come after")
 	return cmd
 }
 
-// move is one compare-and-swap: what is seen is what is changed.
+// move is one compare-and-swap: what is seen is what is changed. A rollback goes to the set before.
 func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
+	ctx := cmd.Context()
 	parts, err := c.mover(cmd)
 	if err != nil {
 		return err
 	}
 	l := parts.Ledger
 	defer l.Close()
-	if err := knownChannel(cmd.Context(), parts.Config, l, m.Channel, m.To); err != nil {
-		return err
-	}
-	before, err := l.Channel(cmd.Context(), m.Channel)
+	before, err := l.Channel(ctx, m.Channel)
 	if err != nil {
 		return err
 	}
+	if m.Kind == ledger.Rollback {
+		previous, err := l.PreviousSet(ctx, m.Channel)
+		if errors.Is(err, ledger.ErrNotFound) {
+			return usage("channel %s has no earlier image set to go back to; `hallmark channels --moves %s` shows what it held", m.Channel, m.Channel)
+		}
+		if err != nil {
+			return err
+		}
+		m.To = previous.ID
+	} else if err := knownChannel(ctx, parts.Config, l, m.Channel, m.To); err != nil {
+		return err
+	} else if parts.Product, err = product.Open(ctx, parts.Config.Product.Repository); err != nil {
+		return usageError{err}
+	}
 	m.Actor = actor()
-	after, err := pipeline.Move(cmd.Context(), parts, m, before.Version)
+	after, err := pipeline.Move(ctx, parts, m, before.Version)
 	switch {
 	case errors.Is(err, ledger.ErrMoved):
 		return fmt.Errorf("%w: somebody moved %s at this moment; look again with `hallmark channels`", err, m.Channel)
@@ -186,7 +188,7 @@ func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
 		err = c.json(after)
 	}
 	c.say("%s: %s → %s (version %d)\n", after.Name, dash(before.Set), after.Set, after.Version)
-	return errors.Join(err, align(cmd.Context(), parts))
+	return errors.Join(err, align(ctx, parts))
 }
 
 // align has the provider tell what channels hold after they were moved.
@@ -203,6 +205,9 @@ func untold(err error) error {
 
 // immovable says what to do about a set that a channel may not point to.
 func immovable(set string, err error) error {
+	if refusal, ok := errors.AsType[*pipeline.Refusal](err); ok {
+		return usageError{refusal}
+	}
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return usage("no image set %q: a set has the id of the run that built it, see `hallmark runs list`", set)

@@ -25,11 +25,16 @@ func (c *cli) run() *cobra.Command {
 the daemon; without one it is worked on right here, this run alone: other queued runs wait for a daemon. It
 ends with the run's verdict as exit code.
 
+A nightly run is of the development branch, and upgrades from every live release branch; with --no-promote it may be
+of any branch. A release run is of a live release branch, and upgrades from what production holds. The commit may be
+given as git names it, and must be on the branch.
+
 A run whose process ended in the midst of it goes on with the next ` + "`hallmark serve`, or by --resume" + `. Before
 that no other run can begin.`,
 		Example: `  hallmark run --kind nightly --follow
   hallmark run --kind release --branch release/1.0
-  hallmark run --kind nightly --no-promote
+  hallmark run --kind nightly --branch feature/search --no-promote
+  hallmark run --kind nightly --commit 3e21bb07a3 --no-promote
   hallmark run --resume 20261123-2141-nightly-ab12cd`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -251,12 +251,15 @@ func cancelled(s ledger.RunState) string {
 }
 
 func (c *cli) runsRetry() *cobra.Command {
-	var follow bool
+	var follow, noPromote bool
 	cmd := &cobra.Command{
-		Use:     "retry RUN",
-		Short:   "Start a new run for the same commit",
-		Example: "  hallmark runs retry 20261123-0300-nightly-ab12cd --follow",
-		Args:    takes(1, 1),
+		Use:   "retry RUN",
+		Short: "Start a new run for the same commit",
+		Long: `Retry starts a new run of the same kind for the same branch and commit. The commit must still be on the branch. A
+commit that is older than what its channel holds is run with --no-promote only.`,
+		Example: `  hallmark runs retry 20261123-0300-nightly-ab12cd --follow
+  hallmark runs retry 20261120-0300-nightly-12ab34 --no-promote`,
+		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, l, err := c.book(cmd)
 			if err != nil {
@@ -269,11 +272,13 @@ func (c *cli) runsRetry() *cobra.Command {
 			}
 			options := old.Options
 			options.RetryOf = old.ID
+			options.NoPromote = options.NoPromote || noPromote
 			return c.startRun(cmd, pipeline.Request{
 				Kind: old.Kind, Branch: old.Branch, Commit: old.Commit, Trigger: "hand", Actor: actor(), Options: options,
 			}, follow, false)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "show the live tree of stages")
+	cmd.Flags().BoolVar(&noPromote, "no-promote", false, "judge, but leave the channel alone")
 	return cmd
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
-// Production is the channel that users launch from.
+// Production is the channel that users launch from. It moves only to a set whose upgrade from the set
+// that it holds at that moment has passed.
 const Production = "production"
 
 // Kinds of moves.
@@ -57,8 +59,8 @@ func (l *Ledger) Channels(ctx context.Context) ([]Channel, error) {
 // A promotion by a run (Kind Promote, Run not empty) happens once: repeated, it gives the channel
 // as it is and moves nothing, even if others have moved it on since. So a promotion by hand leaves
 // Run empty. The set must be known (ErrNotFound), not revoked (ErrRevoked), have all its images
-// (ErrRetired), and for a promotion evidence (ErrUnproven). A rollback goes to PreviousSet and nowhere else
-// (ErrMoved).
+// (ErrRetired), and for a promotion evidence (ErrUnproven). Production needs evidence of the upgrade from
+// the set that it holds (*UntestedUpgradeError). A rollback goes to PreviousSet and nowhere else (ErrMoved).
 // A run that was cancelled promotes nothing (ErrCancelled). An empty To empties the channel.
 func (l *Ledger) MoveChannel(ctx context.Context, m Move, expected int64) (Channel, error) {
 	var moved Channel
@@ -97,7 +99,7 @@ func mayMove(ctx context.Context, tx *sql.Tx, m Move, expected int64) (now Chann
 	if now.Version != expected {
 		return now, false, fmt.Errorf("it is at version %d, not %d: %w", now.Version, expected, ErrMoved)
 	}
-	return now, false, movable(ctx, tx, m)
+	return now, false, movable(ctx, tx, now, m)
 }
 
 func promotedBefore(ctx context.Context, tx *sql.Tx, m Move) (bool, error) {
@@ -112,8 +114,8 @@ func promotedBefore(ctx context.Context, tx *sql.Tx, m Move) (bool, error) {
 	return err == nil, err
 }
 
-// movable says why a channel may not point to the set of m.
-func movable(ctx context.Context, tx *sql.Tx, m Move) error {
+// movable says why a channel, as it is now, may not point to the set of m.
+func movable(ctx context.Context, tx *sql.Tx, now Channel, m Move) error {
 	if m.To == "" {
 		return nil
 	}
@@ -137,7 +139,7 @@ func movable(ctx context.Context, tx *sql.Tx, m Move) error {
 	if m.Kind != Promote {
 		return nil
 	}
-	if err := proven(ctx, tx, m); err != nil {
+	if err := proven(ctx, tx, now, m); err != nil {
 		return err
 	}
 	if m.Run == "" {
@@ -154,7 +156,7 @@ func movable(ctx context.Context, tx *sql.Tx, m Move) error {
 }
 
 // proven says which evidence is missing for a promotion.
-func proven(ctx context.Context, q querier, m Move) error {
+func proven(ctx context.Context, q querier, now Channel, m Move) error {
 	all, err := evidenceIn(ctx, q, m.To)
 	if err != nil {
 		return err
@@ -162,7 +164,33 @@ func proven(ctx context.Context, q querier, m Move) error {
 	if len(all) == 0 {
 		return fmt.Errorf("image set %s: %w", m.To, ErrUnproven)
 	}
-	return nil
+	if m.Channel != Production || now.Set == "" || now.Set == m.To {
+		return nil
+	}
+	var tested []string
+	for _, e := range all {
+		tested = append(tested, e.UpgradedFrom...)
+	}
+	if slices.Contains(tested, now.Set) {
+		return nil
+	}
+	return &UntestedUpgradeError{Set: m.To, Holds: now.Set, Tested: tested}
+}
+
+// UntestedUpgradeError says that the upgrade from the set that production holds to another one is not
+// in that one's evidence.
+type UntestedUpgradeError struct {
+	Set    string   // to be promoted
+	Holds  string   // by production, now
+	Tested []string // sets whose upgrade to Set passed
+}
+
+func (e *UntestedUpgradeError) Error() string {
+	text := fmt.Sprintf("%s holds %s, and no run has tested the upgrade from it to %s", Production, e.Holds, e.Set)
+	if len(e.Tested) > 0 {
+		text += "; tested was the upgrade from " + strings.Join(e.Tested, ", ")
+	}
+	return text
 }
 
 // retiredIn reports whether an image of a set was given up.

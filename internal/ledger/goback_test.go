@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -23,6 +24,49 @@ func TestRollbackGoesToThePreviousSetOnly(t *testing.T) {
 	get[Channel](t)(l.MoveChannel(ctx, back("a"), 3))
 	_, err = l.MoveChannel(ctx, back("c"), 4)
 	wantError(t, err, ErrMoved)
+}
+
+// Production moves to a set only if the upgrade to it passed from the set that production holds at that
+// moment.
+func TestProductionMovesByTestedUpgradesOnly(t *testing.T) {
+	l := fresh(t)
+	ctx := t.Context()
+	sets(t, l, "a", "b", "c")
+	to := func(set string) Move { return Move{Channel: Production, To: set, Kind: Promote, Actor: "grace"} }
+	tested := func(set string, from ...string) {
+		t.Helper()
+		run := fmt.Sprintf("upgrades-%s-%v", set, from)
+		must(t, l.CreateRun(ctx, Run{ID: run, Kind: "release", Branch: "main"}))
+		must(t, l.RecordEvidence(ctx, Evidence{Set: set, Run: run, Statement: []byte("{}"), UpgradedFrom: from}))
+	}
+	get[Channel](t)(l.MoveChannel(ctx, to("a"), 0)) // it held nothing, so there is nothing to upgrade
+	tested("c", "a")
+
+	_, err := l.MoveChannel(ctx, to("b"), 1)
+	untested, ok := errors.AsType[*UntestedUpgradeError](err)
+	if !ok || untested.Set != "b" || untested.Holds != "a" || untested.Tested != nil {
+		t.Fatalf("promote b: %v", err)
+	}
+	_, err = l.CheckMove(ctx, to("b"), 1)
+	if _, ok := errors.AsType[*UntestedUpgradeError](err); !ok {
+		t.Errorf("CheckMove says %v", err)
+	}
+	tested("b", "a")
+	get[Channel](t)(l.MoveChannel(ctx, to("b"), 1))
+	_, err = l.MoveChannel(ctx, to("c"), 2) // the upgrade from a was tested, and production moved on
+	if untested, ok := errors.AsType[*UntestedUpgradeError](err); !ok || !slices.Equal(untested.Tested, []string{"a"}) {
+		t.Fatalf("promote c: %v", err)
+	}
+	get[Channel](t)(l.MoveChannel(ctx, Move{Channel: Production, To: "a", Kind: Rollback, Actor: "grace"}, 2))
+	forced := to("c")
+	forced.Forced, forced.Reason = true, "as in May"
+	get[Channel](t)(l.MoveChannel(ctx, forced, 3))
+	if m := get[[]Move](t)(l.Moves(ctx, Production, 1))[0]; !m.Forced || m.Reason != "as in May" || m.From != "a" {
+		t.Errorf("the move is %+v", m)
+	}
+	if e := get[[]Evidence](t)(l.Evidence(ctx, "c")); len(e) != 2 || !slices.Equal(e[1].UpgradedFrom, []string{"a"}) && !slices.Equal(e[0].UpgradedFrom, []string{"a"}) {
+		t.Errorf("evidence is %+v", e)
+	}
 }
 
 func TestLaunches(t *testing.T) {

@@ -45,7 +45,7 @@ func (e *Engine) gate(ctx context.Context, run ledger.Run, plan runPlan, set led
 		return out, err
 	}
 	made = demand.Decide(laneEnds(plan, stages), results, e.Now().UTC())
-	evidence, err := e.evidence(ctx, run, set, made, results)
+	evidence, err := e.evidence(ctx, run, plan, set, made, laneEnds(plan, stages), results)
 	if err != nil {
 		return out, err
 	}
@@ -60,12 +60,13 @@ func (e *Engine) gate(ctx context.Context, run ledger.Run, plan runPlan, set led
 	return out, nil
 }
 
-// evidence states what a good decision rests on; nil for any other.
-func (e *Engine) evidence(ctx context.Context, run ledger.Run, set ledger.ImageSet, made Decision, results []ledger.Result) (*ledger.Evidence, error) {
+// evidence states what a good decision rests on, which images were launched for it, and from which sets the
+// upgrade has passed; nil for any other decision.
+func (e *Engine) evidence(ctx context.Context, run ledger.Run, plan runPlan, set ledger.ImageSet, made Decision, ends []LaneEnd, results []ledger.Result) (*ledger.Evidence, error) {
 	if made.Verdict != verdict.Passed {
 		return nil, nil
 	}
-	images, err := e.builtImages(ctx, run.ID, run.Commit)
+	images, err := e.builtImages(ctx, run.ID, run.Branch, run.Commit)
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +74,17 @@ func (e *Engine) evidence(ctx context.Context, run ledger.Run, set ledger.ImageS
 	if err != nil {
 		return nil, err
 	}
-	statement, err := Statement(set, body, run, made, Latest(results, made.Demand.Waivers, made.At), made.At)
+	launches, err := e.Ledger.Launches(ctx, run.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &ledger.Evidence{Set: set.ID, Run: run.ID, Statement: statement, Created: made.At}, nil
+	statement, err := Statement(set, body, run, made, launches, Latest(results, made.Demand.Waivers, made.At), made.At)
+	if err != nil {
+		return nil, err
+	}
+	return &ledger.Evidence{
+		Set: set.ID, Run: run.ID, Statement: statement, Created: made.At, UpgradedFrom: upgradedFrom(plan, launches, ends, results),
+	}, nil
 }
 
 // DecisionOn reads what the gate decided of a run; ledger.ErrNotFound if it has not come to that.

@@ -86,7 +86,7 @@ func nothingToUpgradeFrom(ctx context.Context, parts Parts, run ledger.Run) (why
 		if production.Set == "" {
 			return "the channel " + ProductionChannel + " holds nothing yet that could be upgraded", true, nil
 		}
-		return fmt.Sprintf("runs of kind %s upgrade from nothing yet, and the channel %s holds %s", Release, ProductionChannel, production.Set), true, nil
+		return "the channel " + ProductionChannel + " held nothing when the run began", true, nil
 	}
 	glob := parts.Config.Product.Releases
 	return fmt.Sprintf("no live release branch matches %q (product.releases): correct it, or set `upgrade: none-yet` if the product has no release yet", glob), false, nil

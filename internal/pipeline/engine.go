@@ -26,7 +26,7 @@ import (
 
 // workflowSchema is the version of the workflows' steps, not of the build: runs started under one
 // are not resumed under another. Raise it when the order or the meaning of steps changes.
-const workflowSchema = "1"
+const workflowSchema = "2"
 
 // errCancelled is the cause of a step's context when a person cancelled its run.
 var errCancelled = verdict.Errorf(verdict.Cancelled, "", "cancelled")

@@ -51,13 +51,14 @@ func Manifest(branch, commit string, images []ledger.Image) (body []byte, digest
 }
 
 // Statement is the in-toto Statement v1 for one image set: its subject is the digest of the set's
-// manifest, its predicate the run, the gate's decision and every result that it rests on.
+// manifest, its predicate the run, the gate's decision, what servers were launched from, and every result
+// that it rests on.
 // See https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md.
-func Statement(set ledger.ImageSet, body []byte, run ledger.Run, decision Decision, results []ledger.Result, now time.Time) ([]byte, error) {
+func Statement(set ledger.ImageSet, body []byte, run ledger.Run, decision Decision, launches []ledger.LaunchedFrom, results []ledger.Result, now time.Time) ([]byte, error) {
 	predicate := map[string]any{
 		"run": run.ID, "kind": run.Kind, "branch": run.Branch, "commit": run.Commit, "base": run.Base,
 		"actor": run.Actor, "started": run.Started, "judged": now.UTC(), "manifest": json.RawMessage(body),
-		"decision": decision, "results": evidenceResults(results),
+		"decision": decision, "launches": launches, "results": evidenceResults(results),
 	}
 	raw, err := json.Marshal(predicate)
 	if err != nil {

@@ -30,7 +30,8 @@ func TestStatement(t *testing.T) {
 
 	set := ledger.ImageSet{ID: "set-1", Digest: digest}
 	results := []ledger.Result{{ResultKey: ledger.ResultKey{Scenario: "verify", Test: "x", Attempt: 1}, Outcome: ledger.Passed}}
-	text, err := Statement(set, body, ledger.Run{ID: "r"}, Decision{Verdict: verdict.Passed}, results, time.Unix(0, 0))
+	launches := []ledger.LaunchedFrom{{Scenario: "verify", Origin: "prebuilt", Attempt: 1, Set: "set-1", Images: map[string]string{"web": "i2"}}}
+	text, err := Statement(set, body, ledger.Run{ID: "r"}, Decision{Verdict: verdict.Passed}, launches, results, time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +42,7 @@ func TestStatement(t *testing.T) {
 		Predicate     struct {
 			Decision struct{ Verdict string }
 			Manifest manifest
+			Launches []ledger.LaunchedFrom
 		}
 	}
 	if err := json.Unmarshal(text, &got); err != nil {
@@ -48,7 +50,8 @@ func TestStatement(t *testing.T) {
 	}
 	if got.Type != "https://in-toto.io/Statement/v1" || got.PredicateType != PredicateType ||
 		got.Subject[0].Digest["sha256"] != digest || got.Predicate.Decision.Verdict != "passed" ||
-		got.Predicate.Manifest.Images["web"].Digest != "d2" {
+		got.Predicate.Manifest.Images["web"].Digest != "d2" ||
+		len(got.Predicate.Launches) != 1 || got.Predicate.Launches[0].Images["web"] != "i2" {
 		t.Errorf("statement %s", text)
 	}
 }

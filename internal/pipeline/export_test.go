@@ -1,6 +1,10 @@
 package pipeline
 
-import "context"
+import (
+	"context"
+
+	"github.com/hallmark-ci/hallmark/internal/ledger"
+)
 
 // Ending is closed once the process has begun to end: no step is noted as done any more.
 func (e *Engine) Ending() <-chan struct{} { return e.dbos.Done() }
@@ -10,3 +14,8 @@ func AlignUnlessBusy(ctx context.Context, parts Parts) error { return align(ctx,
 
 // TakeQueued is one look for runs to work on.
 func (e *Engine) TakeQueued(ctx context.Context) error { return e.takeQueued(ctx) }
+
+// PublishAndMove is Move for tests of publishing: what the ledger says goes, without a repository.
+func PublishAndMove(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledger.Channel, error) {
+	return move(ctx, parts, m, expected, func() (bool, error) { return parts.Ledger.CheckMove(ctx, m, expected) })
+}

@@ -19,6 +19,7 @@ import (
 type imageInput struct {
 	Run    string      `json:"run"`
 	Stage  string      `json:"stage"` // "build/web"
+	Set    string      `json:"set"`   // the image set that it will belong to
 	Branch string      `json:"branch"`
 	Commit string      `json:"commit"`
 	Role   string      `json:"role"`
@@ -82,7 +83,7 @@ func (e *Engine) build(ctx context.Context, in imageInput, attempt int, note fun
 		Run: in.Run, Owner: e.Config.Owner, Branch: in.Branch,
 		Deadline: run.Started.Add(e.Config.Environment.Deadline),
 	}
-	if in.Commit != run.Commit {
+	if in.Set != in.Run {
 		spec.Variant = config.ChannelOf(in.Branch)
 	}
 	deps := imager.Deps{

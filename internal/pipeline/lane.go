@@ -64,7 +64,8 @@ type work struct {
 	in      laneInput
 	number  int
 	env     *environment.Environment
-	from    *copyOf // nil for verify
+	images  map[string]cloud.ImageID // that its servers are to be launched from, by role
+	from    *copyOf                  // nil for verify
 	to      *copyOf
 	release func() // gives back the room that was reserved for its servers
 
@@ -87,8 +88,7 @@ func (e *Engine) newWork(ctx context.Context, in laneInput, number int) (*work, 
 		}
 		launched, from = w.from, *in.From
 	}
-	images, err := in.images(from, launched.Product)
-	if err != nil {
+	if w.images, err = in.images(from, launched.Product); err != nil {
 		return nil, err
 	}
 	run, err := e.Ledger.Run(ctx, in.Run)
@@ -99,7 +99,7 @@ func (e *Engine) newWork(ctx context.Context, in laneInput, number int) (*work, 
 	w.env, err = e.Site.Plan(ctx, environment.Spec{
 		ID: environment.ID(in.Run, in.Name, strconv.Itoa(number)), Owner: e.Config.Owner, Run: in.Run,
 		Name: fmt.Sprintf("%s, attempt %d", in.Name, number), Product: launched.Product, Commit: from.Commit, Archive: launched.archive,
-		Origin: environment.Origin(in.Origin), Images: images, Control: in.Base.ID, Deadline: deadline, Lease: e.Now().Add(e.Config.Environment.Lease),
+		Origin: environment.Origin(in.Origin), Images: w.images, Control: in.Base.ID, Deadline: deadline, Lease: e.Now().Add(e.Config.Environment.Lease),
 	})
 	if err != nil || w.env.Destroyed() { // an attempt of an earlier process: it needs no room any more
 		return w, err
@@ -205,6 +205,9 @@ func (w *work) verify(ctx dbos.Context) error {
 	if err := w.do(ctx, "launched", stageLaunch, w.env.Up()); err != nil {
 		return err
 	}
+	if err := w.recordLaunch(ctx); err != nil {
+		return err
+	}
 	if err := w.takeInventory(ctx, "launched"); err != nil {
 		return err
 	}
@@ -225,10 +228,13 @@ func (w *work) verify(ctx dbos.Context) error {
 // tests with the suites of the new code.
 func (w *work) upgrade(ctx dbos.Context) error {
 	if err := w.do(ctx, "launched", stageLaunch, w.env.Up()); err != nil {
+		return w.before("does not come up", err)
+	}
+	if err := w.recordLaunch(ctx); err != nil {
 		return err
 	}
 	if err := w.suites(ctx, "launched", w.from, verifier.Smoke); err != nil {
-		return err
+		return w.before("fails its own smoke test", err)
 	}
 	steps := upgrader.Plan(w.env, environment.Code{Product: w.to.Product, Commit: w.in.To.Commit, Archive: w.to.archive})
 	if err := w.do(ctx, "upgraded", stageUpgrade, steps); err != nil {

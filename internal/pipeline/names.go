@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"strings"
-
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 )
@@ -14,20 +12,22 @@ const (
 )
 
 // ProductionChannel is the one that a release manager promotes to.
-const ProductionChannel = "production"
+const ProductionChannel = ledger.Production
 
 // channelOf is where the policy sends a good set of this run, "" for nowhere.
 func channelOf(c config.Config, run ledger.Run) string {
-	return strings.ReplaceAll(c.Policy[run.Kind].Channel, "{branch}", config.ChannelOf(run.Branch))
+	return c.Policy[run.Kind].ChannelFor(run.Branch)
 }
 
 // ScenarioVerify launches the run's own commit.
 const ScenarioVerify = "verify"
 
-// ScenarioUpgrade launches production's code of a release branch and upgrades it, server after
-// server, to the run's commit.
+// ScenarioUpgrade launches production's code of a branch and upgrades it, server after server, to the
+// run's commit.
 func ScenarioUpgrade(branch string) string { return "upgrade from " + branch + " by rolling" }
 
-// PlanStage is the stage that tells, for a release branch, which commit and whose images a run
-// upgrades from.
+// PlanStage is the stage that tells, for a branch, which commit and whose images a run upgrades from.
 const PlanStage = "plan/upgrade from "
+
+// NothingStage is the stage that tells why a run upgrades from nothing.
+const NothingStage = "plan/nothing to upgrade from"

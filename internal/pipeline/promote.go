@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -15,15 +14,14 @@ import (
 // release branches, which stay as long as these are live.
 func (e *Engine) recordSets(ctx context.Context, run ledger.Run, plan runPlan) (ledger.ImageSet, error) {
 	var own ledger.ImageSet
-	for i, s := range append([]source{plan.Own}, plan.Releases...) {
-		if i > 0 && s.Commit == plan.Own.Commit { // a release that was just cut: it is the same set
+	recorded := map[string]bool{}
+	for _, s := range plan.sources() {
+		built := slices.ContainsFunc(plan.Builds, func(b imageInput) bool { return b.Set == s.Set })
+		if !built || recorded[s.Set] { // a release that was just cut is the run's own set
 			continue
 		}
-		built := slices.ContainsFunc(plan.Builds, func(b imageInput) bool { return b.Commit == s.Commit })
-		if !built {
-			continue
-		}
-		images, err := e.builtImages(ctx, run.ID, s.Commit)
+		recorded[s.Set] = true
+		images, err := e.builtImages(ctx, run.ID, s.Branch, s.Commit)
 		if err != nil {
 			return own, err
 		}
@@ -31,14 +29,14 @@ func (e *Engine) recordSets(ctx context.Context, run ledger.Run, plan runPlan) (
 		if err != nil {
 			return own, err
 		}
-		set := ledger.ImageSet{ID: setID(run.ID, s, plan), Run: run.ID, Branch: s.Branch, Commit: s.Commit, Images: map[string]string{}, Digest: digest, Created: run.Created}
+		set := ledger.ImageSet{ID: s.Set, Run: run.ID, Branch: s.Branch, Commit: s.Commit, Images: map[string]string{}, Digest: digest, Created: run.Created}
 		for _, image := range images {
 			set.Images[image.Role] = image.ID
 		}
 		if err := e.Ledger.RecordSet(ctx, set); err != nil {
 			return own, err
 		}
-		if s.Commit == plan.Own.Commit {
+		if s.Set == plan.Own.Set {
 			own = set
 		}
 	}
@@ -46,30 +44,33 @@ func (e *Engine) recordSets(ctx context.Context, run ledger.Run, plan runPlan) (
 	return own, err
 }
 
-func setID(run string, s source, plan runPlan) string {
-	if s.Commit == plan.Own.Commit {
-		return run
-	}
-	return run + "-" + config.ChannelOf(s.Branch)
-}
-
-// builtImages are the images that a run built of one commit.
-func (e *Engine) builtImages(ctx context.Context, run, commit string) ([]ledger.Image, error) {
-	images, err := e.Ledger.Images(ctx, ledger.ImageFilter{Run: run})
+// builtImages are the images that a run built of a branch's commit.
+func (e *Engine) builtImages(ctx context.Context, run, branch, commit string) ([]ledger.Image, error) {
+	images, err := e.Ledger.Images(ctx, ledger.ImageFilter{Run: run, Branch: branch})
 	return slices.DeleteFunc(images, func(i ledger.Image) bool { return i.Commit != commit }), err
 }
 
-// promote publishes the run's set and moves the channel to it, if nobody else moved it since the run began,
-// and says which channel that was.
-func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judged gateOutput) (string, error) {
+// promotion is what came of a run's wish to move a channel.
+type promotion struct {
+	Channel string `json:"channel"`
+	Refused string `json:"refused,omitempty"` // why the channel stays where it is, although the set is good
+}
+
+// promote publishes the run's set and moves the channel to it, if nobody else moved it since the run began.
+func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judged gateOutput) (promotion, error) {
+	p := promotion{Channel: plan.Channel}
 	_, err := Move(ctx, e.Parts, ledger.Move{
 		Channel: plan.Channel, To: judged.Set.ID, Kind: ledger.Promote, Actor: run.Actor, Run: run.ID, Reason: judged.Decision.Summary(),
 	}, plan.Version)
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		p.Refused = refusal.Why + "; " + refusal.Remedy
+		return p, nil
+	}
 	if errors.Is(err, ledger.ErrCancelled) {
 		err = verdict.Errorf(verdict.Cancelled, "", "%w", err)
 	}
 	if err != nil {
-		return plan.Channel, fmt.Errorf("promote %s to %s: %w; look with `hallmark channels`, then `hallmark promote %s %s`", judged.Set.ID, plan.Channel, err, judged.Set.ID, plan.Channel)
+		return p, fmt.Errorf("promote %s to %s: %w; look with `hallmark channels`, then `hallmark promote %s %s`", judged.Set.ID, plan.Channel, err, judged.Set.ID, plan.Channel)
 	}
-	return plan.Channel, nil
+	return p, nil
 }

@@ -21,56 +21,6 @@ import (
 // publisher is nil if the provider only serves runs.
 func (p Parts) publisher() cloud.Publisher { return cloud.CapabilitiesOf(p.Cloud).Publisher }
 
-// Move moves a channel as the ledger's MoveChannel does, after the images of the new set are published for
-// it: if that fails, the channel stays. Align is to follow.
-func Move(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledger.Channel, error) {
-	p := parts.publisher()
-	if p == nil || m.To == "" {
-		return parts.Ledger.MoveChannel(ctx, m, expected)
-	}
-	done, err := parts.Ledger.CheckMove(ctx, m, expected) // before minutes are spent on copies
-	if err != nil {
-		return ledger.Channel{}, err
-	}
-	if done {
-		return parts.Ledger.MoveChannel(ctx, m, expected)
-	}
-	stays := func(err error) (ledger.Channel, error) {
-		return ledger.Channel{}, fmt.Errorf("its images could not be published, so channel %s stays: %w", m.Channel, err)
-	}
-	images, err := imagesOf(ctx, parts, m.To)
-	if err != nil {
-		return ledger.Channel{}, err
-	}
-	kept, err := copying(ctx, parts)
-	if err != nil {
-		return ledger.Channel{}, err
-	}
-	defer kept()
-	want, err := more(ctx, parts, p, m.Channel, images)
-	if err != nil {
-		return ledger.Channel{}, err
-	}
-	if failed := each(want, func(id cloud.ImageID, channels []string) error { return p.Copy(ctx, id, channels) }); len(failed) > 0 {
-		return stays(joined(failed))
-	}
-	release, err := publishing(ctx, parts, true)
-	if err != nil {
-		return ledger.Channel{}, err
-	}
-	defer release()
-	if _, err := parts.Ledger.CheckMove(ctx, m, expected); err != nil { // much may happen in an hour
-		return ledger.Channel{}, err
-	}
-	if want, err = more(ctx, parts, p, m.Channel, images); err != nil {
-		return ledger.Channel{}, err
-	}
-	if failed := publish(ctx, parts, p, want); len(failed) > 0 {
-		return stays(joined(failed))
-	}
-	return parts.Ledger.MoveChannel(ctx, m, expected)
-}
-
 // more gives the images that are to be published for a channel more, each with all its channels.
 func more(ctx context.Context, parts Parts, p cloud.Publisher, channel string, images map[string]cloud.ImageID) (map[cloud.ImageID][]string, error) {
 	s, err := survey(ctx, parts, p)

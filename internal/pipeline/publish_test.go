@@ -125,7 +125,7 @@ func TestNothingIsPublishedInVain(t *testing.T) {
 	s.set("b", "web")
 	run := ledger.Move{Channel: "development", To: "b", Kind: ledger.Promote, Run: "b"}
 	for range 2 { // the step is repeated after a crash
-		if _, err := pipeline.Move(t.Context(), s.parts, run, 0); err != nil {
+		if _, err := pipeline.PublishAndMove(t.Context(), s.parts, run, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -64,7 +64,11 @@ func (e *Engine) pass(ctx dbos.Context, id string) (conclusion, error) {
 	if err != nil {
 		return conclusion{}, err
 	}
-	if err := e.stage(ctx, run.ID, "check", func(func(string)) error { return e.check(ctx, run) }); err != nil {
+	var from []source
+	if err := e.stage(ctx, run.ID, "check", func(func(string)) (err error) {
+		from, err = e.check(ctx, run)
+		return err
+	}); err != nil {
 		return conclusion{}, err
 	}
 	var base cloud.Image
@@ -74,7 +78,7 @@ func (e *Engine) pass(ctx dbos.Context, id string) (conclusion, error) {
 	}); err != nil {
 		return conclusion{}, err
 	}
-	plan, err := step(ctx, e, id, "plan", func(ctx context.Context) (runPlan, error) { return e.plan(ctx, run, base) })
+	plan, err := step(ctx, e, id, "plan", func(ctx context.Context) (runPlan, error) { return e.plan(ctx, run, base, from) })
 	if err != nil {
 		return conclusion{}, err
 	}
@@ -91,43 +95,62 @@ func (e *Engine) pass(ctx dbos.Context, id string) (conclusion, error) {
 	return e.judge(ctx, run, plan, set)
 }
 
-// check looks at the product before anything is launched.
-func (e *Engine) check(ctx dbos.Context, run ledger.Run) error {
-	_, err := step(ctx, e, run.ID, "check", func(ctx context.Context) (bool, error) {
+// check looks at the product before anything is launched: at the run's own commit, and at what the run
+// will upgrade from, which it settles.
+func (e *Engine) check(ctx dbos.Context, run ledger.Run) ([]source, error) {
+	return step(ctx, e, run.ID, "check", func(ctx context.Context) ([]source, error) {
 		if err := noneYet(ctx, e.Parts); err != nil {
-			return false, err
+			return nil, err
 		}
-		p, err := e.products.get(ctx, run.Commit)
+		if err := e.checkOwn(ctx, run); err != nil {
+			return nil, err
+		}
+		from, err := e.upgradeSources(ctx, run)
 		if err != nil {
-			return false, unreadable(err)
+			return nil, err
 		}
-		if err := p.Unused(); err != nil {
-			return false, unreadable(err)
-		}
-		for _, tier := range tiers(e.Config.Policy[run.Kind]) {
-			if err := verifier.Check(p.Product, tier); err != nil {
-				return false, verdict.Errorf(verdict.CheckFailed, "", "%w", err)
+		for _, s := range from {
+			if err := e.checkSource(ctx, s); err != nil {
+				return nil, err
 			}
 		}
-		problems, err := product.Check(ctx, p.Product, nil)
-		if err != nil {
-			return false, fmt.Errorf("check %s: %w", run.Commit, err)
-		}
-		if len(problems) == 0 {
-			return true, nil
-		}
-		var lines []string
-		for _, problem := range problems {
-			lines = append(lines, problem.String())
-		}
-		return false, verdict.Errorf(verdict.CheckFailed, "", "%s", strings.Join(lines, "\n"))
+		return from, nil
 	})
-	return err
+}
+
+func (e *Engine) checkOwn(ctx context.Context, run ledger.Run) error {
+	p, err := e.products.get(ctx, run.Commit)
+	if err != nil {
+		return unreadable(err)
+	}
+	if err := p.Unused(); err != nil {
+		return unreadable(ofProduct(err))
+	}
+	if err := fits(p.Product, e.Slots.Max()); err != nil {
+		return err
+	}
+	for _, tier := range tiers(e.Config.Policy[run.Kind]) {
+		if err := verifier.Check(p.Product, tier); err != nil {
+			return verdict.Errorf(verdict.CheckFailed, "", "%w", err)
+		}
+	}
+	problems, err := product.Check(ctx, p.Product, nil)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", run.Commit, err)
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, problem := range problems {
+		lines = append(lines, problem.String())
+	}
+	return verdict.Errorf(verdict.CheckFailed, "", "%s", strings.Join(lines, "\n"))
 }
 
 // unreadable says whose fault it is that a product cannot be read: its own, if its files are wrong.
 func unreadable(err error) error {
-	if _, ok := errors.AsType[config.Errors](err); ok {
+	if _, ok := errors.AsType[badProduct](err); ok {
 		return verdict.Errorf(verdict.CheckFailed, "", "%w", err)
 	}
 	return err
@@ -242,8 +265,12 @@ func (e *Engine) judge(ctx dbos.Context, run ledger.Run, plan runPlan, set ledge
 		return c, nil
 	}
 	err := e.stage(ctx, run.ID, "promote", func(func(string)) error {
-		channel, err := step(ctx, e, run.ID, "promote", func(ctx context.Context) (string, error) { return e.promote(ctx, run, plan, judged) })
-		c.Reason += "; promoted to " + channel
+		p, err := step(ctx, e, run.ID, "promote", func(ctx context.Context) (promotion, error) { return e.promote(ctx, run, plan, judged) })
+		if err == nil && p.Refused != "" {
+			c.Reason += fmt.Sprintf("; not promoted to %s: %s", p.Channel, p.Refused)
+			return nil
+		}
+		c.Reason += "; promoted to " + p.Channel
 		if err != nil || e.publisher() == nil {
 			return err
 		}

@@ -72,7 +72,7 @@ func (s *stall) set(id string, roles ...string) {
 		images[role] = name
 	}
 	s.must(l.RecordSet(ctx, ledger.ImageSet{ID: id, Run: id, Branch: "main", Images: images, Digest: id}))
-	s.must(l.RecordEvidence(ctx, ledger.Evidence{Set: id, Run: id, Statement: []byte("{}")}))
+	s.must(l.RecordEvidence(ctx, ledger.Evidence{Set: id, Run: id, Statement: []byte("{}"), UpgradedFrom: []string{"a", "b", "c"}}))
 }
 
 // image is an image of a set, as the cloud has it.
@@ -86,7 +86,7 @@ func (s *stall) image(id string) cloud.ImageID {
 func (s *stall) move(channel, set, kind string) error {
 	c, err := s.parts.Ledger.Channel(s.t.Context(), channel)
 	s.must(err)
-	_, err = pipeline.Move(s.t.Context(), s.parts, ledger.Move{Channel: channel, To: set, Kind: kind, Actor: "ada"}, c.Version)
+	_, err = pipeline.PublishAndMove(s.t.Context(), s.parts, ledger.Move{Channel: channel, To: set, Kind: kind, Actor: "ada"}, c.Version)
 	return err
 }
 

@@ -21,6 +21,7 @@ func (w *work) keyed(phase string, results []ledger.Result) []ledger.Result {
 	for i := range all {
 		key := &all[i].ResultKey
 		key.Run, key.Scenario, key.Origin, key.Phase, key.Attempt = w.in.Run, w.in.Scenario, w.in.Origin, phase, w.number
+		all[i] = w.ofOldRelease(phase, all[i])
 	}
 	return all
 }

@@ -337,9 +337,6 @@ func TestCheckFailsBeforeAnythingIsLaunched(t *testing.T) {
 			g.commit("without tests", nil)
 			return r
 		}, "suites/build"},
-		{"a commit that is not there", func(*ground) pipeline.Request {
-			return pipeline.Request{Commit: strings.Repeat("0", 40)}
-		}, "000000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
