@@ -58,6 +58,10 @@ func onServers(t *testing.T) (*environment.Environment, *product.Product) {
 	must(err)
 	code := filepath.Join(t.TempDir(), "small")
 	must(os.CopyFS(filepath.Join(code, "puppet"), os.DirFS("../configs/acme/puppet")))
+	for _, role := range []string{"db", "web"} { // this product has neither
+		must(os.Remove(filepath.Join(code, "puppet/data/role", role+".yaml")))
+		must(os.Remove(filepath.Join(code, "puppet/modules/role/manifests", role+".pp")))
+	}
 	must(os.WriteFile(filepath.Join(code, "hallmark.yaml"), []byte(small), 0o644))
 	must(os.WriteFile(filepath.Join(code, "puppet/modules/role/manifests/app.pp"),
 		[]byte("# @summary A server that only lets admins in.\nclass role::app {\n  include profile::base\n  include profile::sshd\n  include profile::admin\n}\n"), 0o644))
