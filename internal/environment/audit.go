@@ -29,7 +29,12 @@ const auditWithin = 3 * time.Minute
 func (e *Environment) Audit(ctx context.Context, servers ...string) verdict.Audit {
 	ctx, cancel := host.WithTimeout(ctx, auditWithin, nil)
 	defer cancel()
+	stale := e.refresh(ctx)
 	x := &examination{env: e, subjects: servers, scope: e.dependencies(servers)}
+	if stale != nil {
+		x.find("%v", stale)
+		return x.Audit
+	}
 	states, err := e.states(ctx)
 	if err != nil {
 		x.find("the provider cannot be asked: %v", err)

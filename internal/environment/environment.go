@@ -27,9 +27,11 @@ import (
 // a lease with a deadline. It is safe for concurrent use, but its Steps are done one after another.
 type Environment struct {
 	site *Site
+	id   string
 
 	mu     sync.Mutex
-	rec    record
+	rec    record // as it was last read or written; see change
+	body   []byte // rec in the store
 	keys   keyring
 	state  string               // of ledger.Environment
 	closed map[string]closedWay // ways in that a wait found closed, by server
@@ -39,7 +41,7 @@ type Environment struct {
 }
 
 func (s *Site) newEnvironment(r record, keys keyring, state string) *Environment {
-	e := &Environment{site: s, rec: r, keys: keys, state: state}
+	e := &Environment{site: s, id: r.Spec.ID, rec: r, keys: keys, state: state}
 	e.ways.env = e
 	return e
 }
@@ -76,7 +78,7 @@ type Server struct {
 }
 
 // ID is the environment's id.
-func (e *Environment) ID() string { return e.rec.Spec.ID }
+func (e *Environment) ID() string { return e.id }
 
 // Origin is what its servers are launched from.
 func (e *Environment) Origin() Origin {
@@ -194,6 +196,9 @@ func (e *Environment) settings() record {
 // step wraps work with what all steps have in common.
 func (e *Environment) step(name string, do func(ctx context.Context) error) Step {
 	return Step{Name: name, Do: func(ctx context.Context) error {
+		if err := e.refresh(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 		if e.over() {
 			return verdict.Errorf(verdict.CloudLost, "", "%s in environment %s: %w", name, e.ID(), ErrDestroyed)
 		}

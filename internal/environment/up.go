@@ -84,15 +84,18 @@ func atLevel(all []machine, level int) []machine {
 	return list
 }
 
-// move changes the environment's state.
+// move changes the environment's state. There is no way back from its end.
 func (e *Environment) move(ctx context.Context, state string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.state == ledger.Destroying && state == ledger.Up {
-		return ErrDestroyed
-	}
-	e.state = state
-	return e.save(ctx)
+	return e.update(ctx, func(k *kept) error {
+		over := k.state == ledger.Destroying || k.state == ledger.Destroyed
+		switch {
+		case over && state == ledger.Up:
+			return ErrDestroyed
+		case k.state != ledger.Destroyed:
+			k.state = state
+		}
+		return nil
+	})
 }
 
 // tags are written on everything that the environment makes.

@@ -3,11 +3,11 @@ package environment
 import (
 	"context"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -23,18 +23,16 @@ func (e *Environment) Take(code Code, images map[string]cloud.ImageID) Step {
 				return verdict.Errorf(verdict.ProcedureFails, m.Name, "commit %s has no role %s any more", short(code.Commit), m.Role)
 			}
 		}
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		keys := e.keys.clone()
-		if err := keys.complete(code.Product); err != nil {
-			return err
-		}
-		e.keys = keys
-		e.rec.Spec.Product, e.rec.Spec.Commit, e.rec.Spec.Archive = code.Product, code.Commit, code.Archive
-		if images != nil {
-			e.rec.Spec.Images = images
-		}
-		return e.save(ctx)
+		return e.update(ctx, func(k *kept) error {
+			if k.state == ledger.Destroyed {
+				return ErrDestroyed
+			}
+			k.rec.Spec.Product, k.rec.Spec.Commit, k.rec.Spec.Archive = code.Product, code.Commit, code.Archive
+			if images != nil {
+				k.rec.Spec.Images = images
+			}
+			return k.keys.complete(code.Product)
+		})
 	})
 }
 
@@ -90,9 +88,3 @@ func (e *Environment) Provision(server string) []Step {
 }
 
 func short(commit string) string { return commit[:min(len(commit), 10)] }
-
-// clone copies what complete adds to, for others may read the old one at this moment.
-func (k keyring) clone() keyring {
-	k.secrets = maps.Clone(k.secrets)
-	return k
-}

@@ -161,7 +161,7 @@ func (e *Environment) RelaunchServer(server string) []Step {
 
 // Crash pulls a server's plug. It stays down until Start.
 func (e *Environment) Crash(ctx context.Context, server string) error {
-	m, err := e.standing(server)
+	m, err := e.standing(ctx, server)
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (e *Environment) Crash(ctx context.Context, server string) error {
 
 // Start brings a server back that Crash or Halt took down, and returns once an admin is let in.
 func (e *Environment) Start(ctx context.Context, server string) error {
-	m, err := e.standing(server)
+	m, err := e.standing(ctx, server)
 	if err != nil {
 		return err
 	}
@@ -268,6 +268,9 @@ func (e *Environment) snapshots(verb string, do func(context.Context, cloud.Snap
 
 // each does something with every server at the same time.
 func (e *Environment) each(ctx context.Context, do func(context.Context, machine) error) error {
+	if err := e.refresh(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, m := range e.machines() {
 		group.Go(func() error { return do(ctx, m) })

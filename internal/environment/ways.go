@@ -138,7 +138,7 @@ func (w *ways) way() (Path, error) {
 // admin opens or shares a session as admin.
 func (w *ways) admin(ctx context.Context, server string) (remote.Session, error) {
 	return w.shared(adminAt(server), func() (remote.Session, error) {
-		m, err := w.env.standing(server)
+		m, err := w.env.standing(ctx, server)
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func (w *ways) bootstrap(ctx context.Context, server string) (remote.Session, er
 
 // tryBootstrap logs in anew, past what is shared.
 func (w *ways) tryBootstrap(ctx context.Context, server string) (remote.Session, error) {
-	m, err := w.env.standing(server)
+	m, err := w.env.standing(ctx, server)
 	if err != nil {
 		return nil, err
 	}
@@ -189,8 +189,11 @@ func (e *Environment) bootstrapSession(ctx context.Context, server string) (remo
 	return e.ways.bootstrap(ctx, server)
 }
 
-// standing gives a server that can be reached at all.
-func (e *Environment) standing(server string) (machine, error) {
+// standing gives a server that can be reached at all, as the newest record has it.
+func (e *Environment) standing(ctx context.Context, server string) (machine, error) {
+	if err := e.refresh(ctx); err != nil && ctx.Err() == nil {
+		return machine{}, err
+	}
 	m := e.machine(server)
 	switch {
 	case e.over():
@@ -349,6 +352,7 @@ type claims struct{ env *Environment }
 func (c claims) Claim(ctx context.Context, step int64) (bool, error) {
 	claimed := false
 	err := c.env.change(ctx, func(r *record) {
+		claimed = false
 		if step > r.Claimed {
 			r.Claimed, claimed = step, true
 		}
