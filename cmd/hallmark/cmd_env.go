@@ -62,7 +62,7 @@ func (c *cli) envList() *cobra.Command {
 func (c *cli) envKeep() *cobra.Command {
 	var span time.Duration
 	cmd := &cobra.Command{
-		Use: "keep ENV", Short: "Keep an environment for a look, up to its deadline", Example: "  hallmark env keep e4k2xq7a --for 2h", Args: takes(1, 1),
+		Use: "keep ENV", Short: "Keep an environment beyond its run, for a time and at most up to its deadline", Example: "  hallmark env keep e4k2xq7a --for 2h", Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, l, err := c.book(cmd)
 			if err != nil {

@@ -129,9 +129,9 @@ func (l *Ledger) Environments(ctx context.Context, f EnvironmentFilter) ([]Envir
 	return kept, nil
 }
 
-// Expired reports whether the environment may be taken away: its deadline is over, or its lease is
-// and nobody asked to keep it. A zero time never ends.
+// Expired reports whether the environment may be taken away: its lease or its deadline is over. Keep does
+// not change that: it keeps an environment beyond its run, up to the end of its lease. A zero time never ends.
 func (e Environment) Expired(at time.Time) bool {
 	over := func(t time.Time) bool { return !t.IsZero() && !at.Before(t) }
-	return over(e.Deadline) || (!e.Keep && over(e.Lease))
+	return over(e.Deadline) || over(e.Lease)
 }

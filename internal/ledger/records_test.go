@@ -215,8 +215,9 @@ func TestExpired(t *testing.T) {
 	}{
 		"no lease":                 {Environment{}, false},
 		"lease over":               {Environment{Lease: noon}, true},
-		"kept past its lease":      {Environment{Lease: noon, Keep: true}, false},
-		"kept past its deadline":   {Environment{Lease: noon, Deadline: noon, Keep: true}, true},
+		"kept up to its lease":     {Environment{Lease: noon.Add(1), Deadline: noon.Add(2), Keep: true}, false},
+		"kept past its lease":      {Environment{Lease: noon, Deadline: noon.Add(1), Keep: true}, true},
+		"kept past its deadline":   {Environment{Lease: noon.Add(1), Deadline: noon, Keep: true}, true},
 		"lease and deadline ahead": {Environment{Lease: noon.Add(1), Deadline: noon.Add(1)}, false},
 	} {
 		if got := c.e.Expired(noon); got != c.want {

@@ -181,7 +181,7 @@ type Environment struct {
 	Run      string    `json:"run"`
 	Name     string    `json:"name"`  // lane and attempt, for people
 	State    string    `json:"state"` // creating, up, destroying, destroyed
-	Keep     bool      `json:"keep"`  // a person asked to keep it until its deadline
+	Keep     bool      `json:"keep"`  // a person asked to keep it beyond its run, up to the end of its lease
 	Lease    time.Time `json:"lease"` // can be extended
 	Deadline time.Time `json:"deadline"`
 	Created  time.Time `json:"created"`

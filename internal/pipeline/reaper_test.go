@@ -70,8 +70,10 @@ func TestReap(t *testing.T) {
 
 	know(ledger.Environment{ID: "living", State: ledger.Up, Lease: hour, Deadline: hour})
 	g.stand("living", ours)
-	know(ledger.Environment{ID: "kept", Run: over, State: ledger.Up, Lease: past, Deadline: hour, Keep: true})
+	know(ledger.Environment{ID: "kept", Run: over, State: ledger.Up, Lease: hour, Deadline: hour, Keep: true})
 	g.stand("kept", ours)
+	know(ledger.Environment{ID: "outstays", Run: over, State: ledger.Up, Lease: past, Deadline: hour, Keep: true})
+	g.stand("outstays", ours)
 	g.stand("others", cloud.Tags{Owner: "them", Deadline: past})
 	if _, err := g.sim.AddBase(ctx, cloud.ImageSpec{Name: "theirs", Tags: cloud.Tags{Owner: "them", Run: "x"}}); err != nil {
 		t.Fatal(err)
@@ -92,7 +94,7 @@ func TestReap(t *testing.T) {
 
 	know(ledger.Environment{ID: "empty", Run: over, State: ledger.Destroying, Lease: hour, Deadline: hour}) // nothing of it is left
 
-	want := []string{"dead", "ended", "gone", "leased", "stray", "unknown"}
+	want := []string{"dead", "ended", "gone", "leased", "outstays", "stray", "unknown"}
 	names := func(found []pipeline.Leftover) []string {
 		var all []string
 		for _, l := range found {
@@ -114,7 +116,7 @@ func TestReap(t *testing.T) {
 		t.Fatal(err)
 	}
 	found, err := pipeline.Reap(ctx, d.parts, true)
-	if err != nil || !slices.Equal(names(found), want) || len(found) != 5*3+1 {
+	if err != nil || !slices.Equal(names(found), want) || len(found) != 6*3+1 {
 		t.Errorf("dry: %v, %v", names(found), err)
 	}
 	if after, err := g.sim.Owned(ctx, owner); err != nil || len(after) != len(before) {
@@ -146,7 +148,7 @@ func TestReap(t *testing.T) {
 	if theirs, err := g.sim.Owned(ctx, "them"); err != nil || len(theirs) != 4 {
 		t.Errorf("others' resources: %v, %v", theirs, err)
 	}
-	for _, id := range []string{"leased", "dead", "ended", "empty"} {
+	for _, id := range []string{"leased", "outstays", "dead", "ended", "empty"} {
 		e, err := d.parts.Ledger.Environment(ctx, id)
 		if err != nil || e.State != ledger.Destroyed || len(e.Sealed) > 0 {
 			t.Errorf("record of %s: %s, %d sealed bytes, %v", id, e.State, len(e.Sealed), err)
