@@ -109,7 +109,7 @@ type Timeouts struct {
 // Environment bounds the life of environments.
 type Environment struct {
 	Lease    time.Duration `key:"lease"`    // granted at creation and at every extension
-	Deadline time.Duration `key:"deadline"` // hard cap from creation
+	Deadline time.Duration `key:"deadline"` // hard cap from creation; at least Timeouts.Run
 }
 
 // Keep says how much stays of what nothing needs any more. What a channel holds or can go back to, a live

@@ -25,6 +25,7 @@ func (c *Config) Check(at Place) {
 		at.Problem("base.name", fmt.Sprintf("%q names no AMI", c.Base.Name), "write owner/name-pattern, such as 136693071363/debian-12-amd64-*, or ami-…, or ssm:/parameter")
 	}
 	at.OneOf("upgrade", c.Upgrade, UpgradeRequired, UpgradeNoneYet)
+	c.checkDeadline(at)
 	names := map[string]int{}
 	for i, s := range c.Schedules {
 		if first, ok := names[s.Name]; ok {
@@ -54,6 +55,19 @@ func (c *Config) Check(at Place) {
 			at.Problem(fmt.Sprintf("waivers[%d].test", i), fmt.Sprintf("%q is waived by waiver %d already", w.Test, first+1), "remove one of them")
 		}
 		waived[w.Test] = i
+	}
+}
+
+// checkDeadline wants environments that are made as a run begins to live as long as the run may work.
+func (c *Config) checkDeadline(at Place) {
+	switch run, deadline := c.Timeouts.Run, c.Environment.Deadline; {
+	case run <= deadline || !at.sound("timeouts.run") || !at.sound("environment"):
+	case at.Has("timeouts.run"):
+		at.Problem("timeouts.run", fmt.Sprintf("%s is longer than environment.deadline (%s), at which environments of the run power themselves off", run, deadline),
+			fmt.Sprintf("use %s at most, or set environment.deadline to %s or more", deadline, run))
+	default:
+		at.Problem("environment.deadline", fmt.Sprintf("%s is shorter than timeouts.run (%s): environments of a run would power themselves off while it works", deadline, run),
+			fmt.Sprintf("use %s or more, or set timeouts.run to %s at most", run, deadline))
 	}
 }
 

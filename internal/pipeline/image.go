@@ -81,7 +81,7 @@ func (e *Engine) build(ctx context.Context, in imageInput, attempt int, note fun
 	spec := imager.Spec{
 		Product: p.Product, Commit: in.Commit, Archive: p.archive, Role: in.Role, Base: in.Base,
 		Run: in.Run, Owner: e.Config.Owner, Branch: in.Branch,
-		Deadline: run.Started.Add(e.Config.Environment.Deadline),
+		Deadline: e.Now().Add(e.Config.Environment.Deadline),
 	}
 	if in.Set != in.Run {
 		spec.Variant = config.ChannelOf(in.Branch)

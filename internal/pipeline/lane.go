@@ -91,11 +91,8 @@ func (e *Engine) newWork(ctx context.Context, in laneInput, number int) (*work, 
 	if w.images, err = in.images(from, launched.Product); err != nil {
 		return nil, err
 	}
-	run, err := e.Ledger.Run(ctx, in.Run)
-	if err != nil {
-		return nil, err
-	}
-	deadline := run.Started.Add(e.Config.Environment.Deadline)
+	// Both are recorded with the environment: a process that goes on with it finds them there.
+	deadline := e.Now().Add(e.Config.Environment.Deadline)
 	w.env, err = e.Site.Plan(ctx, environment.Spec{
 		ID: environment.ID(in.Run, in.Name, strconv.Itoa(number)), Owner: e.Config.Owner, Run: in.Run,
 		Name: fmt.Sprintf("%s, attempt %d", in.Name, number), Product: launched.Product, Commit: from.Commit, Archive: launched.archive,

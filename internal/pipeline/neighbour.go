@@ -73,7 +73,7 @@ func (e *Engine) neighbour(ctx context.Context, run ledger.Run, plan runPlan, at
 	if err != nil {
 		return nil, err
 	}
-	deadline := run.Started.Add(e.Config.Environment.Deadline)
+	deadline := e.Now().Add(e.Config.Environment.Deadline)
 	return e.Site.Bench(ctx, environment.BenchSpec{
 		ID: environment.ID(run.ID, "neighbour", strconv.Itoa(attempt)), Owner: e.Config.Owner, Run: run.ID, Name: "neighbour",
 		Role: slices.Sorted(maps.Keys(p.Roles))[0], Product: p.Product, Commit: run.Commit, Archive: p.archive,

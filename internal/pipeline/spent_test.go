@@ -65,3 +65,20 @@ func TestSpent(t *testing.T) {
 		t.Errorf("first %v, by another process %v", first, again)
 	}
 }
+
+// Environments and benches are capped from their own creation: one that is made late in a run lives as long.
+func TestDeadlineCountsFromCreation(t *testing.T) {
+	g := young(t)
+	d, run := g.pass(pipeline.Request{})
+	all, err := d.parts.Ledger.Environments(t.Context(), ledger.EnvironmentFilter{Run: run.ID, Destroyed: true})
+	if err != nil || len(all) < 3 {
+		t.Fatalf("%d environments, %v", len(all), err)
+	}
+	for _, e := range all {
+		cap := d.parts.Config.Environment.Deadline
+		if e.Deadline.Sub(run.Started) <= cap || e.Deadline.Sub(e.Created) > cap {
+			t.Errorf("%s: its deadline is %v after its creation, and %v after the run's start; want %v after its creation",
+				e.Name, e.Deadline.Sub(e.Created), e.Deadline.Sub(run.Started), cap)
+		}
+	}
+}
