@@ -45,6 +45,7 @@ type Parts struct {
 	EnsureBase func(ctx context.Context, out io.Writer) (cloud.Image, error)
 	Host       *host.Gauge                 // what this machine gives to work; nil: all of the time
 	ReadHost   func() (host.Sample, error) // feeds Host while the engine works
+	Settle     time.Duration               // least time between the failure of an attempt and a fresh one; 0: 30 s
 	Log        *slog.Logger
 	Now        func() time.Time
 }

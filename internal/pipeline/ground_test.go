@@ -271,7 +271,7 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 	journal, err := imager.NewFileJournal(filepath.Join(g.cfg.StateDir, "images"))
 	check(err)
 	d.parts = pipeline.Parts{
-		Config: g.cfg, Ledger: book, Cloud: slots.Provider(), Slots: slots, Product: repository, Journal: journal, Log: log, Now: now,
+		Config: g.cfg, Ledger: book, Cloud: slots.Provider(), Slots: slots, Product: repository, Journal: journal, Log: log, Now: now, Settle: time.Millisecond,
 		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir, Timeouts: g.timeouts},
 		Verifier: verifier.Verifier{
 			Probe: filepath.Join(g.dir, "probe"), Timeout: time.Minute, Now: g.clock.Now,

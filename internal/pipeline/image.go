@@ -41,7 +41,8 @@ const ScenarioImage = "image"
 func (e *Engine) buildImage(ctx dbos.Context, in imageInput) (imageOutput, error) {
 	var out imageOutput
 	err := e.stage(ctx, in.Run, in.Stage, func(note func(string)) error {
-		for attempt := 1; attempt <= e.Config.Limits.Attempts; attempt++ {
+		var count attempts
+		for attempt := 1; ; attempt++ {
 			var err error
 			out, err = step(ctx, e, in.Run, fmt.Sprintf("build, attempt %d", attempt), func(ctx context.Context) (imageOutput, error) {
 				return e.build(e.patient(ctx, in.Run, in.Stage, note), in, attempt, note)
@@ -49,15 +50,19 @@ func (e *Engine) buildImage(ctx dbos.Context, in imageInput) (imageOutput, error
 			if err != nil {
 				return err
 			}
-			if out.Verdict != verdict.Inconclusive {
-				break
+			if out.Verdict == verdict.Passed {
+				return nil
 			}
-			e.Log.Warn("image build given up", "run", in.Run, "role", in.Role, "attempt", attempt, "err", out.Message)
+			bad := &judgedError{out.Verdict, out.Message}
+			if final(bad) {
+				return bad
+			}
+			if again, err := e.another(ctx, in.Run, in.Stage, attempt, &count, bad, note); err != nil {
+				return err
+			} else if !again {
+				return bad
+			}
 		}
-		if out.Verdict != verdict.Passed {
-			return &judgedError{out.Verdict, out.Message}
-		}
-		return nil
 	})
 	if verdict.CauseOf(err) == verdict.Cancelled || errors.Is(err, errStopped) {
 		return out, err

@@ -38,18 +38,21 @@ type laneInput struct {
 // often as the configuration allows. An attempt that could not even be prepared is the last: the next
 // would fare no better, and a resumed run would take its steps for those of the first.
 func (e *Engine) lane(ctx dbos.Context, in laneInput) (string, error) {
-	err := e.stage(ctx, in.Run, in.Name, func(func(string)) error {
+	err := e.stage(ctx, in.Run, in.Name, func(note func(string)) error {
+		var count attempts
 		for number := 1; ; number++ {
 			w, err := e.newWork(ctx, in, number)
 			if err != nil {
 				return stopped(ctx, err)
 			}
-			err = stopped(ctx, w.attempt(ctx))
-			final := errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled || verdictOf(err) != verdict.Inconclusive
-			if final || number >= e.Config.Limits.Attempts {
+			if err = stopped(ctx, w.attempt(ctx)); final(err) {
 				return err
 			}
-			e.Log.Warn("environment given up", "run", in.Run, "stage", in.Name, "attempt", number, "err", err)
+			if again, trouble := e.another(ctx, in.Run, in.Name, number, &count, err, note); trouble != nil {
+				return trouble
+			} else if !again {
+				return err
+			}
 		}
 	})
 	if errors.Is(err, errStopped) || verdict.CauseOf(err) == verdict.Cancelled {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
-	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
 // withNeighbour keeps one small server alive in an environment of its own while the lanes work. This
@@ -27,16 +26,20 @@ func (e *Engine) withNeighbour(ctx dbos.Context, run ledger.Run, plan runPlan, w
 		}
 	}()
 	err = e.stage(ctx, run.ID, "neighbour", func(note func(string)) (err error) {
+		var count attempts
 		for attempt := 1; ; attempt++ {
 			if bench, err = e.neighbour(ctx, run, plan, attempt); err != nil {
 				return err
 			}
 			err = do(ctx, e, run.ID, "neighbour", fmt.Sprintf("neighbour, attempt %d", attempt), bench.Up(), note)
-			again := err != nil && verdictOf(err) == verdict.Inconclusive && verdict.CauseOf(err) != verdict.Cancelled
-			if !again || errors.Is(err, errStopped) || attempt >= e.Config.Limits.Attempts {
+			if err == nil || final(err) {
 				return err
 			}
-			e.Log.Warn("neighbour given up", "run", run.ID, "attempt", attempt, "err", err)
+			if again, trouble := e.another(ctx, run.ID, "neighbour", attempt, &count, err, note); trouble != nil {
+				return trouble
+			} else if !again {
+				return err
+			}
 			if err = e.leave(ctx, run.ID, bench, nil); err != nil {
 				return err
 			}

@@ -1,7 +1,9 @@
 package pipeline_test
 
 import (
+	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,5 +58,84 @@ func TestWaitingLaunchesAreTold(t *testing.T) {
 			}
 			d.nothingLeft()
 		})
+	}
+}
+
+// attempt gives the highest attempt that any result of a run names.
+func (d *daemon) attempt(run ledger.Run) (most int) {
+	for _, r := range d.results(run) {
+		most = max(most, r.Attempt)
+	}
+	return most
+}
+
+// An outage costs waiting, not attempts, however often the provider goes away, and whatever was asked of it.
+func TestOutagesCostNoAttempt(t *testing.T) {
+	t.Parallel()
+	for name, f := range map[string]fault.Fault{
+		"a lane's network":  {Call: cloud.VerbCreateNetwork, Nth: 5, Do: fault.Down, Times: 400}, // after the images' and the neighbour's
+		"an image's server": {Call: cloud.VerbLaunch, Subject: benchServer, Do: fault.Down, Times: 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := young(t, f)
+			d, run := g.pass(pipeline.Request{})
+			if run.Verdict != verdict.Passed {
+				t.Fatalf("run is %s, %s\n%s", run.State, run.Verdict, d.tree())
+			}
+			if most := d.attempt(run); most <= g.cfg.Limits.Attempts {
+				t.Errorf("%d attempts: the outage was shorter than the attempts allow, so this proves nothing", most)
+			}
+			for _, r := range d.results(run) {
+				if r.Outcome == ledger.Failed {
+					t.Errorf("a product failure: %+v", r)
+				}
+			}
+			d.nothingLeft()
+		})
+	}
+}
+
+// What the provider refuses twice in the same words is not tried again: nothing has changed.
+func TestTheSameRefusalTwiceIsEnough(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"web-1", benchServer} {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			g := young(t, fault.Fault{Call: cloud.VerbLaunch, Subject: server, Do: fault.Refuse, Times: -1})
+			g.cfg.Limits.Attempts = 6
+			d, run := g.pass(pipeline.Request{})
+			if run.Verdict != verdict.Inconclusive {
+				t.Fatalf("run is %s, %s\n%s", run.State, run.Verdict, d.tree())
+			}
+			if most := d.attempt(run); most != 2 {
+				t.Errorf("%d attempts, want 2\n%s", most, d.tree())
+			}
+			d.nothingLeft()
+		})
+	}
+}
+
+// A fresh attempt does not begin before the provider answers.
+func TestAFreshAttemptWaitsForTheProvider(t *testing.T) {
+	t.Parallel()
+	g := young(t, fault.Fault{Call: cloud.VerbLaunch, Subject: "web-1", Do: fault.Refuse})
+	var mu sync.Mutex
+	silent, asked, tooEarly := false, 0, false
+	g.onCall(func(_ context.Context, _ *daemon, call cloud.Call) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case call.Verb == cloud.VerbLaunch && call.Subject == "web-1" && !silent:
+			silent = true // from the refusal on
+		case call.Verb == cloud.VerbServers && silent && asked < 3:
+			asked++
+		case call.Verb == cloud.VerbLaunch && call.Subject == "web-1" && asked < 1:
+			tooEarly = true
+		}
+	})
+	d, run := g.pass(pipeline.Request{})
+	if run.Verdict != verdict.Passed || tooEarly {
+		t.Errorf("run is %s; a fresh attempt came before the provider was asked: %v\n%s", run.Verdict, tooEarly, d.tree())
 	}
 }
