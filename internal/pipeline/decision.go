@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -45,7 +46,18 @@ func (e *Engine) gate(ctx context.Context, run ledger.Run, plan runPlan, set led
 		return out, err
 	}
 	made = demand.Decide(laneEnds(plan, stages), results, e.Now().UTC())
-	evidence, err := e.evidence(ctx, run, plan, set, made, laneEnds(plan, stages), results)
+	launches, err := e.Ledger.Launches(ctx, run.ID)
+	if err != nil {
+		return out, err
+	}
+	images, err := e.builtImages(ctx, run.ID, run.Branch, run.Commit)
+	if err != nil {
+		return out, err
+	}
+	if made.Verdict == verdict.Passed {
+		made.refuse(unlaunched(images, launches))
+	}
+	evidence, err := e.evidence(run, plan, set, made, images, launches, laneEnds(plan, stages), results)
 	if err != nil {
 		return out, err
 	}
@@ -62,19 +74,11 @@ func (e *Engine) gate(ctx context.Context, run ledger.Run, plan runPlan, set led
 
 // evidence states what a good decision rests on, which images were launched for it, and from which sets the
 // upgrade has passed; nil for any other decision.
-func (e *Engine) evidence(ctx context.Context, run ledger.Run, plan runPlan, set ledger.ImageSet, made Decision, ends []LaneEnd, results []ledger.Result) (*ledger.Evidence, error) {
+func (e *Engine) evidence(run ledger.Run, plan runPlan, set ledger.ImageSet, made Decision, images []ledger.Image, launches []ledger.LaunchedFrom, ends []LaneEnd, results []ledger.Result) (*ledger.Evidence, error) {
 	if made.Verdict != verdict.Passed {
 		return nil, nil
 	}
-	images, err := e.builtImages(ctx, run.ID, run.Branch, run.Commit)
-	if err != nil {
-		return nil, err
-	}
 	body, _, err := Manifest(run.Branch, run.Commit, images)
-	if err != nil {
-		return nil, err
-	}
-	launches, err := e.Ledger.Launches(ctx, run.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +89,26 @@ func (e *Engine) evidence(ctx context.Context, run ledger.Run, plan runPlan, set
 	return &ledger.Evidence{
 		Set: set.ID, Run: run.ID, Statement: statement, Created: made.At, UpgradedFrom: upgradedFrom(plan, launches, ends, results),
 	}, nil
+}
+
+// unlaunched tells of the images of a set from which no server was launched and verified, as the provider says.
+func unlaunched(images []ledger.Image, launches []ledger.LaunchedFrom) []string {
+	var missing []string
+	for _, image := range images {
+		if !slices.ContainsFunc(launches, func(l ledger.LaunchedFrom) bool {
+			return l.Scenario == ScenarioVerify && l.Origin == originPrebuilt && l.Images[image.Role] == image.ProviderID
+		}) {
+			missing = append(missing, fmt.Sprintf("image %s (%s): no server of role %s that was verified was launched from it", image.ID, image.ProviderID, image.Role))
+		}
+	}
+	return missing
+}
+
+// refuse turns a good decision into one that proves nothing, for the reasons given, if any.
+func (d *Decision) refuse(reasons []string) {
+	if len(reasons) > 0 {
+		d.Verdict, d.Reasons = verdict.Inconclusive, append(d.Reasons, reasons...)
+	}
 }
 
 // DecisionOn reads what the gate decided of a run; ledger.ErrNotFound if it has not come to that.

@@ -262,3 +262,30 @@ func TestLongOutputIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// A person looks for the commit that broke something: that is no news of the branch.
+func TestARunOfAnotherCommitThanTheHeadIsNoNewsOfTheBranch(t *testing.T) {
+	t.Parallel()
+	g := young(t)
+	d := g.daemon()
+	old := g.git("-C", "product", "rev-parse", "main")
+	head := g.commit("mended", map[string]string{"app/VERSION": "2\n"})
+	for commit, want := range map[string]bool{"": false, head: false, "main": false, old: true} {
+		r := pipeline.Request{Kind: pipeline.Nightly, Branch: "main", Commit: commit, Options: ledger.RunOptions{NoPromote: true}}
+		if err := pipeline.Preflight(t.Context(), d.parts, &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Options.NotHead != want {
+			t.Errorf("asked for %q: not of the head: %v, want %v", commit, r.Options.NotHead, want)
+		}
+	}
+	// The branch moves between the two looks at a request: it was asked for as the head.
+	r := pipeline.Request{Kind: pipeline.Nightly}
+	if err := pipeline.Preflight(t.Context(), d.parts, &r); err != nil {
+		t.Fatal(err)
+	}
+	g.commit("newer", map[string]string{"app/VERSION": "3\n"})
+	if run := d.start(r); run.Commit != head || run.Options.NotHead {
+		t.Errorf("the run is of %s, not of the head: %v", run.Commit, run.Options.NotHead)
+	}
+}

@@ -95,3 +95,39 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+// Only images from which verified servers were launched are promoted: not those of another set, not an
+// upgrade's, not those that were planned and never recorded as launched.
+func TestUnlaunched(t *testing.T) {
+	images := []ledger.Image{{ID: "r-db", Role: "db", ProviderID: "i-db"}, {ID: "r-web", Role: "web", ProviderID: "i-web"}}
+	launched := func(scenario, origin, db, web string) ledger.LaunchedFrom {
+		return ledger.LaunchedFrom{Scenario: scenario, Origin: origin, Images: map[string]string{"db": db, "web": web}}
+	}
+	for name, c := range map[string]struct {
+		launches []ledger.LaunchedFrom
+		want     string
+	}{
+		"both":                {[]ledger.LaunchedFrom{launched("verify", "prebuilt", "i-db", "i-web")}, ""},
+		"none":                {nil, "r-db r-web"},
+		"from the base":       {[]ledger.LaunchedFrom{launched("verify", "base", "i-db", "i-web")}, "r-db r-web"},
+		"in an upgrade":       {[]ledger.LaunchedFrom{launched("upgrade from release/1.0 by rolling", "prebuilt", "i-db", "i-web")}, "r-db r-web"},
+		"one of another set":  {[]ledger.LaunchedFrom{launched("verify", "prebuilt", "i-db", "other")}, "r-web"},
+		"one in each attempt": {[]ledger.LaunchedFrom{launched("verify", "prebuilt", "i-db", ""), launched("verify", "prebuilt", "", "i-web")}, ""},
+		"roles swapped":       {[]ledger.LaunchedFrom{launched("verify", "prebuilt", "i-web", "i-db")}, "r-db r-web"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var named []string
+			for _, reason := range unlaunched(images, c.launches) {
+				named = append(named, strings.Fields(reason)[1])
+			}
+			if got := strings.Join(named, " "); got != c.want {
+				t.Errorf("unlaunched: %q, want %q", got, c.want)
+			}
+			d := Decision{Verdict: verdict.Passed}
+			d.refuse(unlaunched(images, c.launches))
+			if (d.Verdict == verdict.Passed) != (c.want == "") {
+				t.Errorf("the decision is %s: %q", d.Verdict, d.Reasons)
+			}
+		})
+	}
+}

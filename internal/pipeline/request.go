@@ -18,6 +18,8 @@ type Request struct {
 	Trigger string // hand, or the schedule's name
 	Actor   string
 	Options ledger.RunOptions
+
+	ofHead bool // Commit was left open and became the branch's head
 }
 
 // resolve fills in the branch, and the commit as its full id, and refuses what no run may promote: a
@@ -39,13 +41,14 @@ func (r *Request) resolve(ctx context.Context, parts Parts) error {
 		return err
 	}
 	if r.Commit == "" {
-		r.Commit = head
+		r.Commit, r.ofHead = head, true
 		return nil
 	}
 	name := r.Commit
 	if r.Commit, err = parts.Product.Commit(ctx, name); err != nil {
 		return err
 	}
+	r.Options.NotHead = !r.ofHead && r.Commit != head
 	on, err := parts.Product.Contains(ctx, head, r.Commit)
 	if err == nil && !on {
 		err = fmt.Errorf("commit %s is not on branch %s: name its branch by --branch, or leave --commit out to take the branch's head", called(name, r.Commit), r.Branch)
