@@ -79,10 +79,6 @@ func (e *Engine) build(ctx context.Context, in imageInput, attempt int, note fun
 	if err != nil {
 		return imageOutput{}, err
 	}
-	run, err := e.Ledger.Run(ctx, in.Run)
-	if err != nil {
-		return imageOutput{}, err
-	}
 	spec := imager.Spec{
 		Product: p.Product, Commit: in.Commit, Archive: p.archive, Role: in.Role, Base: in.Base,
 		Run: in.Run, Owner: e.Config.Owner, Branch: in.Branch,
