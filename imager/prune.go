@@ -21,6 +21,7 @@ type Keep struct {
 	Sets     []string // used at this moment, or asked for by a person
 	Runs     []string // at work: their images are not superseded, in a set or not
 	Newest   int      // sets of every other branch that stay for people to look at; 0: none
+	Gone     []string // branches deleted or retired for so long that none of their sets stays for being the newest
 }
 
 // Superseded gives the images that may be deleted, oldest first. What stays: the set that a channel
@@ -107,8 +108,11 @@ func newest(all []ledger.ImageSet, keep Keep) []string {
 	seen := make(map[string]int)
 	for _, s := range sorted {
 		room := keep.Newest
-		if slices.Contains(keep.Branches, s.Branch) {
+		switch {
+		case slices.Contains(keep.Branches, s.Branch):
 			room = max(room, 1)
+		case slices.Contains(keep.Gone, s.Branch):
+			room = 0
 		}
 		if s.Revoked == "" && seen[s.Branch] < room {
 			seen[s.Branch]++

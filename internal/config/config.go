@@ -115,8 +115,11 @@ type Environment struct {
 // Keep says how much stays of what nothing needs any more. What a channel holds or can go back to, a live
 // release, or a run at work needs always stays.
 type Keep struct {
-	Candidates int `key:"candidates"` // newest image sets of a branch that were never promoted
-	Unknown    Age `key:"unknown"`    // what is this installation's and the ledger does not know
+	Candidates   int `key:"candidates"`    // newest image sets of a branch that were never promoted
+	GoneBranches Age `key:"gone-branches"` // those of a branch that was deleted or retired, from when that is known
+	Unknown      Age `key:"unknown"`       // what is this installation's and the ledger does not know
+	Checkouts    int `key:"checkouts"`     // newest commits whose checkout and archive stay
+	Records      Age `key:"records"`       // consoles and reports of a run, from its end
 }
 
 // Schedule starts runs by the clock.
@@ -194,8 +197,11 @@ func (t *Timeouts) Default() {
 // Default covers a lane with room to spare.
 func (e *Environment) Default() { e.Lease, e.Deadline = time.Hour, 4*time.Hour }
 
-// Default keeps little, for disk is small.
-func (k *Keep) Default() { k.Candidates = 1 }
+// Default keeps little that can be made again, and all of what the ledger does not know.
+func (k *Keep) Default() {
+	const day = Age(24 * time.Hour)
+	*k = Keep{Candidates: 1, GoneBranches: 14 * day, Checkouts: 3, Records: 90 * day}
+}
 
 // Default tells of everything, to nobody.
 func (n *Notify) Default() { n.Events, n.Timeout = notify.Names(), 30*time.Second }

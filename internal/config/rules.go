@@ -153,6 +153,7 @@ func (e *Environment) Check(at Place) {
 // Check wants counts.
 func (k *Keep) Check(at Place) {
 	at.AtLeast("candidates", k.Candidates, 0)
+	at.AtLeast("checkouts", k.Checkouts, 0)
 }
 
 // Check wants a command that can be run, and events that there are.

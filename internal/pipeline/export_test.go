@@ -19,3 +19,6 @@ func (e *Engine) TakeQueued(ctx context.Context) error { return e.takeQueued(ctx
 func PublishAndMove(ctx context.Context, parts Parts, m ledger.Move, expected int64) (ledger.Channel, error) {
 	return move(ctx, parts, m, expected, func() (bool, error) { return parts.Ledger.CheckMove(ctx, m, expected) })
 }
+
+// Prune is what every run does at its end with images.
+func (e *Engine) Prune(ctx context.Context) error { return prune(ctx, e.Parts, "") }

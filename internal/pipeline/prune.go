@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hallmark-ci/hallmark/imager"
 	"github.com/hallmark-ci/hallmark/internal/cloud"
@@ -66,6 +67,9 @@ func unneeded(ctx context.Context, parts Parts, concluding string) ([]ledger.Ima
 	if err != nil {
 		return nil, err
 	}
+	if keep.Gone, err = gone(ctx, parts, h.Images); err != nil {
+		return nil, err
+	}
 	return imager.Superseded(h, keep), nil
 }
 
@@ -82,4 +86,30 @@ func keep(ctx context.Context, parts Parts, concluding string) (imager.Keep, err
 		}
 	}
 	return keep, err
+}
+
+// gone lists the branches of these images that were deleted or retired for longer than keep.gone-branches.
+func gone(ctx context.Context, parts Parts, images []ledger.Image) ([]string, error) {
+	live, err := parts.Product.Branches(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var now []string
+	for _, i := range images {
+		if !slices.Contains(live, i.Branch) || slices.Contains(parts.Config.Product.Retired, i.Branch) {
+			now = append(now, i.Branch)
+		}
+	}
+	slices.Sort(now)
+	since, err := parts.Ledger.GoneBranches(ctx, slices.Compact(now))
+	if err != nil {
+		return nil, err
+	}
+	var over []string
+	for branch, at := range since {
+		if parts.Config.Keep.GoneBranches.Over(at, parts.Now()) {
+			over = append(over, branch)
+		}
+	}
+	return over, nil
 }

@@ -41,6 +41,9 @@ func (e *Engine) run(ctx dbos.Context, id string) (conclusion, error) {
 		if err := prune(ctx, e.Parts, id); err != nil {
 			e.Log.Warn("remove superseded images; the reaper will retry", "run", id, "err", err)
 		}
+		if err := e.Tidy(ctx, id); err != nil {
+			e.Log.Warn("tidy up; the next run will retry", "run", id, "err", err)
+		}
 		r, err := e.Ledger.UpdateRun(ctx, id, func(r *ledger.Run) {
 			if state != ledger.Cancelled || r.Reason == "" { // it says who cancelled it
 				r.Reason = c.Reason

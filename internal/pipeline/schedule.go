@@ -38,6 +38,13 @@ func (e *Engine) Serve(ctx context.Context) {
 			}
 		})
 	})
+	all.Go(func() {
+		every(ctx, time.Hour, func() {
+			if err := e.retain(ctx); err != nil && ctx.Err() == nil {
+				e.Log.Error("remove what nothing needs any more", "err", err)
+			}
+		})
+	})
 	all.Go(func() { // a goroutine of its own: people who are told slowly hold nothing up
 		every(ctx, 5*time.Second, func() {
 			if _, err := e.Deliver(ctx); err != nil && ctx.Err() == nil {

@@ -1,12 +1,18 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/product"
@@ -54,6 +60,7 @@ func (s *shelf) get(ctx context.Context, commit string) (*copyOf, error) {
 	defer s.mu.Unlock()
 	dir, archive := filepath.Join(s.dir, commit), filepath.Join(s.dir, commit+".tar.gz")
 	if c, ok := s.loaded[commit]; ok && there(dir) && there(archive) {
+		touch(archive)
 		return c, nil
 	}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
@@ -68,10 +75,77 @@ func (s *shelf) get(ctx context.Context, commit string) (*copyOf, error) {
 	}
 	c := &copyOf{Product: p, archive: archive}
 	s.loaded[commit] = c
+	touch(archive)
 	return c, nil
 }
 
 func there(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// touch notes by an archive's time that its commit was asked for. It only says which commits are tidied away
+// first, so it does not matter if it fails.
+func touch(archive string) {
+	now := time.Now()
+	_ = os.Chtimes(archive, now, now)
+}
+
+// removed begins the name of a checkout that is being removed: what a crash leaves of it is none.
+const removed = ".old-"
+
+// abandoned is after how long nothing that is in the making will be finished.
+const abandoned = 24 * time.Hour
+
+// tidy removes checkouts and archives but those of the commits that were asked for last, so many, and those
+// that are needed.
+func (s *shelf) tidy(newest int, needed map[string]bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("tidy the product's code: %w", err)
+	}
+	asked := map[string]time.Time{}
+	var failed error
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil { // gone meanwhile
+			continue
+		}
+		if strings.HasPrefix(e.Name(), ".") { // in the making, or being removed: a crash leaves such
+			if strings.HasPrefix(e.Name(), removed) || time.Since(info.ModTime()) > abandoned {
+				failed = errors.Join(failed, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+			}
+			continue
+		}
+		commit, packed := strings.CutSuffix(e.Name(), ".tar.gz")
+		if _, known := asked[commit]; packed || !known {
+			asked[commit] = info.ModTime()
+		}
+	}
+	commits := slices.SortedFunc(maps.Keys(asked), func(a, b string) int { return cmp.Or(asked[b].Compare(asked[a]), cmp.Compare(a, b)) })
+	for i, commit := range commits {
+		if i >= newest && !needed[commit] {
+			failed = errors.Join(failed, s.remove(commit))
+		}
+	}
+	return failed
+}
+
+// remove removes a commit's archive and checkout, each at once: what is there is whole.
+func (s *shelf) remove(commit string) error {
+	delete(s.loaded, commit)
+	dir := filepath.Join(s.dir, commit)
+	aside := filepath.Join(s.dir, removed+commit)
+	if err := os.Remove(dir + ".tar.gz"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tidy the product's code: %w", err)
+	}
+	if err := os.Rename(dir, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tidy the product's code: %w", err)
+	}
+	return os.RemoveAll(aside)
 }
