@@ -131,7 +131,7 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 			return pipeline.Parts{}, err
 		}
 	}
-	patient := limit.Breaker(limit.Retry(place.cloud, limit.Patience{}, log), limit.Outage{}, log)
+	patient := limit.Breaker(limit.Retry(limit.Room(place.cloud, place.look("an image", imageNeeded)), limit.Patience{}, log), limit.Outage{}, log)
 	slots, err := limit.NewSlots(ctx, patient, cfg.Owner, cfg.Limits.Servers)
 	if err != nil {
 		return pipeline.Parts{}, err
@@ -154,10 +154,12 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 		Site: &environment.Site{
 			Provider: provider, Store: l, Dialer: place.dialer, Log: log,
 			Timeouts: environment.Timeouts{Boot: cfg.Timeouts.Boot, Puppet: cfg.Timeouts.Provision}, Records: cfg.RecordsDir,
+			Room: place.look("a server that works", leastNeeded),
 		},
 		Verifier: verifier.Verifier{
 			Outside: place.outside, Probe: probe, Timeout: cfg.Timeouts.Test, Now: time.Now, Host: place.host,
 		},
+		Room: place.look("a run", roomNeeded),
 		EnsureBase: func(ctx context.Context, out io.Writer) (cloud.Image, error) {
 			return place.base(ctx, provider, false, out)
 		},

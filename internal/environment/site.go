@@ -23,6 +23,8 @@ type Site struct {
 	Timeouts Timeouts
 	Records  func(run string) string // directory in which a run keeps what is too large for the Store; nil: that is not kept
 
+	Room func(context.Context) error // says that there is too little disk for servers to work; nil: there is always enough
+
 	mu     sync.Mutex
 	living map[string]*Environment
 }

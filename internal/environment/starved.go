@@ -35,6 +35,12 @@ echo $busy`
 // longer time-outs make up for, and a server that has to do with the trouble has work that waits. On
 // servers that are at rest something hangs, however busy their host is.
 func (x *examination) lookAtHost(ctx context.Context) {
+	if x.env.site.Room != nil {
+		if err := x.env.site.Room(ctx); err != nil {
+			x.NoRoom = true
+			x.find("the disk: %v", err)
+		}
+	}
 	pace := host.PaceOf(ctx)
 	strain := pace.Since(x.env.site.clock().Now().Add(-strainWithin))
 	if len(strain.Findings) == 0 {

@@ -1,6 +1,8 @@
 package environment_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -78,5 +80,25 @@ func TestSlowHost(t *testing.T) {
 				t.Errorf("explained by %q, want %q", said, c.says)
 			}
 		})
+	}
+}
+
+// On a full disk anything may fail: nothing on it is held against the product.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	e := g.up(environment.Base)
+	site := g.site()
+	site.Room = func(context.Context) error { return errors.New("the pool has 0.0 GiB free") }
+	found, err := site.Adopt(t.Context(), e.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	audit := found.Audit(t.Context(), "web-1")
+	if got := verdict.Judge(verdict.TestFailed, audit); got != verdict.Inconclusive {
+		t.Errorf("judged %s: %+v", got, audit)
+	}
+	if said := verdict.Explain(verdict.TestFailed, audit); !strings.Contains(said, "0.0 GiB free") {
+		t.Errorf("explained by %q", said)
 	}
 }

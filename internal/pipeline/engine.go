@@ -43,6 +43,7 @@ type Parts struct {
 	Journal  imager.Journal
 	// EnsureBase gives the reference base, building it if there is none that is fresh enough.
 	EnsureBase func(ctx context.Context, out io.Writer) (cloud.Image, error)
+	Room       func(context.Context) error // says that there is too little disk for a run; nil: there is always enough
 	Host       *host.Gauge                 // what this machine gives to work; nil: all of the time
 	ReadHost   func() (host.Sample, error) // feeds Host while the engine works
 	Settle     time.Duration               // least time between the failure of an attempt and a fresh one; 0: 30 s

@@ -78,8 +78,9 @@ type ground struct {
 	cloud    cloud.Provider // the World's, with faults around it
 	base     cloud.Image
 	timeouts environment.Timeouts
-	outage   *limit.Outage // how launches wait for the provider; nil: they do not
-	ensure   func()        // as part of making sure of the base; nil: nothing
+	outage   *limit.Outage               // how launches wait for the provider; nil: they do not
+	room     func(context.Context) error // nil: there is always enough disk
+	ensure   func()                      // as part of making sure of the base; nil: nothing
 
 	mu    sync.Mutex
 	hook  func(context.Context, *daemon, cloud.Call) // before every call to the cloud
@@ -260,6 +261,9 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 	book, err := ledger.Open(g.t.Context(), g.cfg.LedgerFile(), ledger.WithClock(now))
 	check(err)
 	reached := cloud.Intercept(g.cloud, d.around)
+	if g.room != nil {
+		reached = limit.Room(reached, g.room)
+	}
 	reached = limit.Retry(reached, limit.Patience{First: time.Millisecond, Most: 5 * time.Millisecond, All: 100 * time.Millisecond}, log)
 	if g.outage != nil {
 		reached = limit.Breaker(reached, *g.outage, log)
@@ -271,7 +275,7 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 	journal, err := imager.NewFileJournal(filepath.Join(g.cfg.StateDir, "images"))
 	check(err)
 	d.parts = pipeline.Parts{
-		Config: g.cfg, Ledger: book, Cloud: slots.Provider(), Slots: slots, Product: repository, Journal: journal, Log: log, Now: now, Settle: time.Millisecond,
+		Config: g.cfg, Ledger: book, Cloud: slots.Provider(), Slots: slots, Product: repository, Journal: journal, Log: log, Now: now, Settle: time.Millisecond, Room: g.room,
 		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir, Timeouts: g.timeouts},
 		Verifier: verifier.Verifier{
 			Probe: filepath.Join(g.dir, "probe"), Timeout: time.Minute, Now: g.clock.Now,

@@ -76,6 +76,9 @@ func (e *Engine) pass(ctx dbos.Context, id string) (conclusion, error) {
 	}
 	var base cloud.Image
 	if err := e.stage(ctx, run.ID, "base", func(note func(string)) (err error) {
+		if err := e.room(ctx, run); err != nil {
+			return err
+		}
 		base, err = e.base(ctx, run, note)
 		return err
 	}); err != nil {
@@ -167,6 +170,21 @@ func tiers(policy config.Policy) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// room looks at the disk before anything is made that would fill it: the daemon looked when it started, which
+// may be months ago.
+func (e *Engine) room(ctx dbos.Context, run ledger.Run) error {
+	_, err := step(ctx, e, run.ID, "room", func(ctx context.Context) (bool, error) {
+		if e.Room == nil {
+			return true, nil
+		}
+		if err := e.Room(ctx); err != nil {
+			return false, verdict.Errorf(verdict.CloudCapacity, "", "too little disk, so nothing is begun: %w", err)
+		}
+		return true, nil
+	})
+	return err
 }
 
 func (e *Engine) base(ctx dbos.Context, run ledger.Run, note func(string)) (cloud.Image, error) {

@@ -14,6 +14,7 @@ type Audit struct {
 	PackageSources bool     // Hallmark's own package source answers from inside
 	Control        bool     // servers boot here and the network works: shown by a control server in it, or by the server itself
 	Starved        bool     // the host gave work less than longer time-outs make up for, and work waits on the servers
+	NoRoom         bool     // the disk under the servers is full: then anything on them may fail
 	Stopped        string   // one of them that is stopped, though Hallmark did not stop it
 	Lockout        Lockout  // the way in that the product closes; no leg: none was found
 	Findings       []string // for people: what did not hold
@@ -21,7 +22,7 @@ type Audit struct {
 
 // Clean reports whether the looks that every audit takes found nothing.
 func (a Audit) Clean() bool {
-	return a.Done && a.AllRunning && a.ExpectedBoots && a.PackageSources && a.Lockout.Leg == ""
+	return a.Done && !a.NoRoom && a.AllRunning && a.ExpectedBoots && a.PackageSources && a.Lockout.Leg == ""
 }
 
 // look is one thing that must hold before the product is blamed.
@@ -44,7 +45,7 @@ func (a Audit) holds(wanted look) bool {
 			return false
 		}
 	}
-	return a.Done
+	return a.Done && !a.NoRoom
 }
 
 // fault says what a cause means.

@@ -36,6 +36,8 @@ func TestJudge(t *testing.T) {
 	clean := Audit{Done: true, AllRunning: true, ExpectedBoots: true, PackageSources: true}
 	lost := clean
 	lost.AllRunning = false
+	full := clean
+	full.NoRoom = true
 	starved := clean
 	starved.Starved = true
 	for _, tc := range []struct {
@@ -50,6 +52,9 @@ func TestJudge(t *testing.T) {
 		{TestFailed, starved, Failed}, // no host makes a test say no
 		{TestTimeout, starved, Inconclusive},
 		{TestTimeout, clean, Failed},
+		{TestFailed, full, Inconclusive},
+		{PuppetFailed, full, Inconclusive},
+		{TestBroken, full, Failed},
 		{PuppetTimeout, starved, Inconclusive},
 		{HealthFailed, starved, Inconclusive},
 		{PuppetFailed, starved, Failed},
