@@ -53,11 +53,14 @@ SOAK_SEED = 1
 SOAK_SMALL = 20
 SOAK_ACME = 3
 SOAK_PLANTS = 5
-SOAK_LOCKOUTS = make faults
+SOAK_LOCKOUTS = $(LOCKOUTS)
+
+LOCKOUTS = go test -count 1 -timeout 50m -v -run TestRealLockouts ./internal/environment -lockouts
 
 .PHONY: faults
-faults: base ## every way in which a product can lock admins out, planted on real servers (15 minutes)
-	go test -count 1 -timeout 50m -v -run TestRealLockouts ./internal/environment -lockouts
+faults: base ## every lock-out of admins, planted on real servers; kills and restarts the Incus of this machine (20 minutes)
+	$(LOCKOUTS)
+	go test -count 1 -timeout 20m -v -run TestIncusIsKilled ./internal/cloud/incus -faults
 
 .PHONY: soak
 soak: base ## nightly runs again and again on a loaded machine, and planted defects: hours; goes on where it stood

@@ -22,6 +22,7 @@ import (
 // word, in the laboratory: a whole nightly run through the EC2 provider on real servers, under the
 // page's policy, and nothing left of it but the images that the channel's parameters name.
 func TestEmptyAccount(t *testing.T) {
+	t.Parallel()
 	m := onRealServers(t, "")
 	m.shell(`cd ` + m.repo + ` && ` + oneWeb)
 	lab := m.lab()

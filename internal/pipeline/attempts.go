@@ -14,7 +14,7 @@ import (
 
 // settleFor is how long a fresh attempt waits after the one before it failed, unless Parts.Settle says
 // otherwise: a provider that was just started again still refuses what it does otherwise.
-const settleFor = 30 * time.Second
+const settleFor = 15 * time.Second
 
 // attempts counts the fresh environments that a piece of work may have. An outage of the provider counts
 // none: it costs waiting. All of it is worked out again from the stored steps when a run is resumed.

@@ -46,7 +46,7 @@ type Parts struct {
 	Room       func(context.Context) error // says that there is too little disk for a run; nil: there is always enough
 	Host       *host.Gauge                 // what this machine gives to work; nil: all of the time
 	ReadHost   func() (host.Sample, error) // feeds Host while the engine works
-	Settle     time.Duration               // least time between the failure of an attempt and a fresh one; 0: 30 s
+	Settle     time.Duration               // least time between the failure of an attempt and a fresh one; 0: 15 s
 	Log        *slog.Logger
 	Now        func() time.Time
 }
