@@ -85,22 +85,29 @@ type ground struct {
 	mu    sync.Mutex
 	hook  func(context.Context, *daemon, cloud.Call) // before every call to the cloud
 	given []cloud.ServerID                           // by launches
+	specs []cloud.ServerSpec                         // of launches that succeeded
 }
 
 // newGround makes one with branches main and release/1.0.
 func newGround(t *testing.T, script ...fault.Fault) *ground {
 	t.Helper()
 	g := emptyGround(t)
+	g.simulated(script...)
+	return g
+}
+
+// simulated gives the ground a simulated cloud with a reference base.
+func (g *ground) simulated(script ...fault.Fault) {
+	g.t.Helper()
 	g.sim = sim.New(sim.Options{Clock: g.clock})
 	g.over(g.sim, script...)
 	var err error
-	g.base, err = g.sim.AddBase(t.Context(), cloud.ImageSpec{
+	g.base, err = g.sim.AddBase(g.t.Context(), cloud.ImageSpec{
 		Name: "debian-12", Tags: cloud.Tags{Owner: owner}, Properties: map[string]string{cloud.PropertyRecipe: "r1"},
 	})
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	return g
 }
 
 // over puts servers with an inside into a cloud.
@@ -144,6 +151,7 @@ func (p giving) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Server
 		p.g.mu.Lock()
 		defer p.g.mu.Unlock()
 		p.g.given = append(p.g.given, s.ID)
+		p.g.specs = append(p.g.specs, spec)
 	}
 	return s, err
 }
