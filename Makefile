@@ -4,7 +4,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 # Packages with tests that -short or -race leave out, most of them on real servers; the longest first.
 LONG := ./cmd/hallmark ./imager ./internal/pipeline ./internal/environment ./internal/cloud/incus ./internal/base \
-	./internal/soak ./internal/cloud/ec2 ./internal/cloud/ec2/... ./internal/remote
+	./verifier ./internal/soak ./internal/cloud/ec2 ./internal/cloud/ec2/... ./internal/remote
 
 # The command line's scripts go through whole nights. SQLite, which is C made into Go, makes them some
 # fifty times slower under the race detector; the pipeline's own tests are run with it. AWS' SDK takes
@@ -44,9 +44,13 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION): | go
 	mv bin/golangci-lint $@
 
 .PHONY: bench
-bench: base ## image builds and environments against the same work by hand, idle memory: as ratios; calls to EC2
+bench: base ## image builds and environments against the same work by hand, idle memory: as ratios; calls to EC2; 2,000 random histories
 	go test -p 1 -run '^$$' -bench 'IdleDaemon|Image|Environment' -benchtime 1x -timeout 90m ./cmd/hallmark ./imager ./internal/environment
 	go test -run 'TestCalls|TestManyEnvironments' -v -timeout 30m ./internal/cloud/ec2 -environments 200
+	go test -run TestHistories -timeout 3h ./internal/pipeline -histories 2000 -history-seed $(HISTORY_SEED)
+
+# Seed of the first of the random histories.
+HISTORY_SEED = 1
 
 # The seed makes the load. Finished runs of the present code are not done again.
 SOAK_SEED = 1
