@@ -14,8 +14,10 @@ import (
 )
 
 // errStopped says that this process is ending: the workflow must return at once and do nothing
-// more, it will be resumed where it stood by the next process.
-var errStopped = errors.New("stopped: the run is resumed by the next process")
+// more, it will be resumed where it stood by the next process. It is a cancellation, for DBOS keeps any
+// other error of a workflow whose context ends at that moment as the workflow's outcome: then no process
+// would resume it.
+var errStopped = fmt.Errorf("stopped: the run is resumed by the next process: %w", context.Canceled)
 
 // step makes fn durable: once it has returned, it is not done again after a crash. fn must be
 // idempotent, for a crash inside it does it again. Its context ends when the run is cancelled.
