@@ -28,18 +28,15 @@ const (
 
 // Suites of Hallmark's own, beside those of the product.
 const (
-	systemSuite = "system"
-	accessSuite = "access"
+	systemSuite = product.SystemSuite
+	accessSuite = product.AccessSuite
 )
 
 // Own reports whether a suite holds tests of the product's own, which say that it does its work. Others say
 // that a server is in order, which one that does nothing is as well.
 func Own(suite string) bool {
-	return suite != "" && suite != systemSuite && suite != accessSuite && suite != environmentSuite
+	return suite != "" && suite != systemSuite && suite != accessSuite && suite != product.EnvironmentSuite
 }
-
-// environmentSuite is where the pipeline records trouble with an environment itself.
-const environmentSuite = "environment"
 
 // Place is the part of an environment that tests need.
 type Place interface {

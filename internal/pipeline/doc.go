@@ -4,6 +4,8 @@
 // this package makes each step durable, judges what came of it and decides what is next.
 package pipeline
 
+import "github.com/hallmark-ci/hallmark/internal/product"
+
 // EnvironmentSuite is the suite under which trouble with an environment itself is recorded: its
 // tests are the steps that failed.
-const EnvironmentSuite = "environment"
+const EnvironmentSuite = product.EnvironmentSuite

@@ -125,8 +125,11 @@ func (f *file) checkRoles(at config.Place) {
 		if f.Roles[name].Bastion {
 			bastions = append(bastions, name)
 		}
-		if name == everyRole {
+		switch name {
+		case everyRole:
 			at.Problem("roles."+name, "cannot be the name of a role", "its suite would be that of every server, "+everyRole+".yaml; give it another name")
+		case SystemSuite, AccessSuite, EnvironmentSuite:
+			at.Problem("roles."+name, "cannot be the name of a role", "Hallmark's own tests are the suite "+name+", and do not count as tests of the product; give it another name")
 		}
 	}
 	switch {
@@ -141,6 +144,13 @@ func (f *file) checkRoles(at config.Place) {
 
 // everyRole is the suite of all servers.
 const everyRole = "all"
+
+// Suites of Hallmark's own. A role has a suite of its name, so no role is called like one of these.
+const (
+	SystemSuite      = "system"      // is a server in order
+	AccessSuite      = "access"      // do admins get in, and others not
+	EnvironmentSuite = "environment" // trouble with the environment itself
+)
 
 func (f *file) roleNames() []string {
 	names := make([]string, 0, len(f.Roles))

@@ -109,6 +109,7 @@ func TestBadFile(t *testing.T) {
 		{"missing role in after", replace("after: [db]", "after: [dbs]")},
 		{"role not in the topology", replace("  - {role: web, count: 2, after: [db]}\n", "")},
 		{"role without health", replace(`web: {health: {command: "true"}, cpus: 2, memory: 512MiB}`, "web: {cpus: 2}")},
+		{"roles called like Hallmark's suites", replace("  web: {", "  system: {health: {command: x}}\n  access: {health: {command: x}}\n  environment: {health: {command: x}}\n  web: {") + "  - {role: system}\n  - {role: access}\n  - {role: environment}\n"},
 		{"cycle", replace("{role: db,", "{role: db, after: [web],")},
 		{"depends on itself", replace("after: [db]", "after: [web]")},
 		{"bastion waits for others", replace("{role: bastion}", "{role: bastion, after: [db]}")},
