@@ -263,6 +263,49 @@ func TestQuarantineEnds(t *testing.T) {
 	}
 }
 
+// An environment of which a person confirmed one resource loses that one; it is over when all of it is confirmed.
+func TestConfirmationOfOneResource(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	now := g.clock.Now()
+	g.now = func() time.Time { return now }
+	d := g.daemon()
+	env := ledger.Environment{ID: "old", State: ledger.Up, Lease: now.Add(time.Hour), Deadline: now.Add(100 * time.Hour), Created: now, Sealed: []byte("{}")}
+	if err := d.parts.Ledger.SaveEnvironment(t.Context(), env); err != nil {
+		t.Fatal(err)
+	}
+	g.stand("old", cloud.Tags{Owner: owner, Deadline: env.Deadline})
+	d.stop()
+	if err := os.WriteFile(filepath.Join(g.cfg.StateDir, "ledger.db.seen"), []byte(`{"ledger": "another", "seen": 1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Hour) // its lease is over, as far as this ledger knows
+	d = g.daemon()
+	suspects := d.look()
+	if len(suspects) != 3 {
+		t.Fatalf("in quarantine: %v", suspects)
+	}
+	server := slices.IndexFunc(suspects, func(l pipeline.Leftover) bool { return l.Kind == cloud.KindServer })
+	if _, err := (pipeline.Sweep{IDs: []string{suspects[server].ID}}).Reap(t.Context(), d.parts); err != nil {
+		t.Fatal(err)
+	}
+	if left := d.look(); len(left) != len(suspects)-1 {
+		t.Errorf("after the confirmation of one, in quarantine: %v, before %v", leftNames(left), leftNames(suspects))
+	}
+	if e, err := d.parts.Ledger.Environment(t.Context(), "old"); err != nil || e.State != ledger.Up || len(e.Sealed) == 0 {
+		t.Errorf("record of the environment: %s, %v", e.State, err)
+	}
+	if _, err := (pipeline.Sweep{Unknown: true}).Reap(t.Context(), d.parts); err != nil {
+		t.Fatal(err)
+	}
+	if left := d.look(); len(left) > 0 {
+		t.Errorf("after the confirmation of all, in quarantine: %v", leftNames(left))
+	}
+	if e, err := d.parts.Ledger.Environment(t.Context(), "old"); err != nil || e.State != ledger.Destroyed || len(e.Sealed) > 0 {
+		t.Errorf("record of the environment: %s, %v", e.State, err)
+	}
+}
+
 // What the reaper reads does not grow with history.
 func TestReaperReadsWhatIsThere(t *testing.T) { // not parallel: it counts what this process allocates
 	g := young(t)

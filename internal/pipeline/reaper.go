@@ -52,14 +52,18 @@ func (s Sweep) Reap(ctx context.Context, parts Parts) ([]Leftover, error) {
 		return found, err
 	}
 	var failed error
+	stays := map[string]bool{} // environments of which something stays in quarantine
 	for _, l := range found {
 		if !s.may(parts, l) {
+			stays[l.Tags.Environment] = true
 			continue
 		}
-		if l.Kind != cloud.KindImage && !l.Quarantined.IsZero() {
-			r.environments[l.Tags.Environment] = finding{why: l.Why, certain: true}
-		}
 		failed = errors.Join(failed, r.remove(ctx, l))
+	}
+	for _, l := range found {
+		if env := l.Tags.Environment; l.Kind != cloud.KindImage && !l.Quarantined.IsZero() && !stays[env] {
+			r.environments[env] = finding{why: l.Why, certain: true}
+		}
 	}
 	return found, errors.Join(failed, r.forget(ctx))
 }
