@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
 
@@ -34,14 +36,18 @@ func (w *work) recordLaunch(ctx dbos.Context) error {
 			return false, fmt.Errorf("which images servers were launched from: %w", err)
 		}
 		for _, s := range servers {
-			if role, ours := roles[s.Name]; ours { // others are of no role, as a control server
-				f.Images[role] = string(s.Image)
+			role, ours := roles[s.Name]
+			if !ours { // as a control server
+				continue
 			}
+			if planned := w.images[role]; s.Image != planned {
+				return false, verdict.Errorf(verdict.CloudLost, s.Name, "it was launched from image %q, and %q of role %s was to be", s.Image, planned, role)
+			}
+			f.Images[role] = string(s.Image)
+			delete(roles, s.Name)
 		}
-		for role, planned := range w.images {
-			if got := f.Images[role]; got != string(planned) {
-				return false, verdict.Errorf(verdict.CloudLost, "", "servers of role %s run image %q, and %q was to be launched", role, got, planned)
-			}
+		for _, missing := range slices.Sorted(maps.Keys(roles)) {
+			return false, verdict.Errorf(verdict.CloudLost, missing, "the provider does not list it")
 		}
 		return true, w.Ledger.RecordLaunch(ctx, f)
 	})
