@@ -84,7 +84,7 @@ func Send(ctx context.Context, command []string, event json.RawMessage, within t
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it left a child that still has its output: told it has
 		return nil
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		err = fmt.Errorf("it took longer than %s (notify.timeout)", within)
