@@ -424,8 +424,9 @@ func (d *daemon) start(r pipeline.Request) ledger.Run {
 	return run
 }
 
-// patience is how long a test waits for a run on a machine that is busy.
-const patience = 2 * time.Minute
+// patience is how long a test waits for a run on a machine that is busy, and under the race detector. Nothing
+// waits for it but a test that fails.
+const patience = 8 * time.Minute
 
 // await waits until a run is over and gives it.
 func (d *daemon) await(id string) ledger.Run {
