@@ -29,8 +29,8 @@ func ignores(p *product.Product, role string) []probe.Ignore {
 	return all
 }
 
-// ours is by what a server knows Hallmark: the keys of the environment, which nobody else holds, and
-// on the bastion everyone who comes from outside, for the network lets nobody else in.
+// ours says how a server recognises Hallmark: by the keys of the environment, which only Hallmark holds, and on
+// the bastion by any address outside the environment, for the network drops all others.
 func ours(access environment.Access, s environment.Server) (probe.Ours, error) {
 	self := access.Servers[s.Name]
 	o := probe.Ours{Bootstrap: environment.BootstrapUser, Admin: self.User}
@@ -111,7 +111,7 @@ func (v *Verifier) logs(s environment.Server, ignore []probe.Ignore) func(contex
 // told as a broken test: it blocks, and it ends with a change of the product. The rest is inconclusive.
 //
 //	nothing to read at all                                   test.broken
-//	a syslog file in a format that nobody can read           test.broken
+//	a syslog file in an unknown format                       test.broken
 //	a rule that excuses almost everything                    test.broken
 //	messages lost: journald or rsyslog limits the rate       test.broken
 //	the same of a session or connection of Hallmark's        inconclusive

@@ -14,14 +14,14 @@ func (c *cli) gc() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc [ID…]",
 		Short: "Delete leftovers: expired environments, environments of finished runs, superseded images",
-		Long: `Gc looks in all regions in use, and touches only what this installation made. It deletes what is of an
-environment whose lease or deadline is over or whose run has ended, and images and snapshots that a run left
-unrecorded while no run is at work. And it has the provider tell others what channels hold, where it does that.
+		Long: `Gc looks in all regions in use, and touches only what this installation made. It deletes the resources of
+environments whose lease or deadline is over or whose run has ended, and, while no run is at work, images and
+snapshots that a run did not record. And it has the provider tell others what channels hold, where it does that.
 The daemon does all of it every minute.
 
 What the ledger does not know is in quarantine: it is listed with the time at which it was first seen, and stays.
 So does what is older than a loss or a restoration of the ledger, for the ledger may lack what happened to it since.
-Look whether somebody needs it, then delete it by its ID, or all of it by --yes. The key keep.unknown of the
+Check that it is not in use, then delete one resource by its ID, or all of them with --yes. The key keep.unknown of the
 configuration sets a time after which the daemon deletes it; by default it never does. Servers power themselves off
 at their environment's deadline in any case.`,
 		Example: "  hallmark gc --dry-run            # what is left over, and what is in quarantine\n  hallmark gc                      # delete what is certain\n  hallmark gc 3f0c8e66a1d2         # delete this too, which is in quarantine\n  hallmark gc --yes                # delete all that is in quarantine",
@@ -57,7 +57,7 @@ at their environment's deadline in any case.`,
 			}
 			err = errors.Join(err, c.show(nonNil(found), []string{"kind", "name", "id", "environment", "run", "quarantined", "why"}, rows))
 			if stay > 0 {
-				c.say("%d of these stay, in quarantine: look whether somebody needs them, then `hallmark gc ID` deletes one, `hallmark gc --yes` all\n", stay)
+				c.say("%d of these stay, in quarantine: check that they are not in use, then `hallmark gc ID` deletes one, `hallmark gc --yes` all\n", stay)
 			}
 			return err
 		},
@@ -75,7 +75,7 @@ func (c *cli) suspects(cmd *cobra.Command, parts pipeline.Parts, ids []string) e
 	}
 	for _, id := range ids {
 		if !slices.ContainsFunc(found, func(l pipeline.Leftover) bool { return l.ID == id && !l.Quarantined.IsZero() }) {
-			return usage("nothing in quarantine has the id %q: `hallmark gc --dry-run` shows what is there", id)
+			return usage("nothing in quarantine has the id %q: `hallmark gc --dry-run` lists them", id)
 		}
 	}
 	return nil

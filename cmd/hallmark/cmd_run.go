@@ -151,7 +151,7 @@ func (c *cli) await(ctx context.Context, parts pipeline.Parts, id string, follow
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("nobody looks any more, but run %s goes on in the daemon: `hallmark runs show %s`, `hallmark runs cancel %s`", id, id, id)
+			return fmt.Errorf("stopped following; run %s goes on in the daemon: `hallmark runs show %s`, `hallmark runs cancel %s`", id, id, id)
 		case <-tick.C:
 		}
 	}

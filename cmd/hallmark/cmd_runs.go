@@ -74,7 +74,7 @@ func (c *cli) runsList() *cobra.Command {
 // branchLine answers whether a branch is green, since when, and what changed.
 func branchLine(name string, s ledger.BranchStatus) string {
 	if s.Last == nil {
-		return name + ": no run has said anything about it yet"
+		return name + ": no run has reached a verdict yet"
 	}
 	text := fmt.Sprintf("%s is %s since %s, commit %s", name, colour(s.Verdict), when(s.Since.Created), short(s.Since.Commit))
 	switch {
@@ -245,7 +245,7 @@ func (c *cli) runsCancel() *cobra.Command {
 // cancelled says how far a cancellation is.
 func cancelled(s ledger.RunState) string {
 	if s == ledger.Cancelling {
-		return "being cancelled; whoever works on it cleans up first"
+		return "being cancelled; the process that works on it cleans up first"
 	}
 	return "cancelled"
 }

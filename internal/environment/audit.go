@@ -148,7 +148,7 @@ func (x *examination) met(m machine, boot string, closed *closedWay, err error) 
 		if leg := verdict.LegOf(err); leg == verdict.LegBastionPort || leg == verdict.LegServerPort {
 			x.mute = x.mute || slices.Contains(x.subjects, m.Name)
 		}
-		x.find("%s lets nobody in: %v", m.Name, err)
+		x.find("%s: no admin can log in: %v", m.Name, err)
 	case m.Boot != "" && boot != m.Boot:
 		x.ExpectedBoots = false
 		x.find("%s is on boot %s, expected is %s", m.Name, boot, m.Boot)
@@ -196,7 +196,7 @@ func (x *examination) lookForLockout(ctx context.Context) {
 // that, it is not the product's yet.
 func (x *examination) lockedOut(ctx context.Context, l verdict.Lockout) {
 	if !x.env.hasReported(ctx, l.Server) {
-		x.find("%s lets nobody in, before the product's code has converged there: leg %q: %s", l.Server, l.Leg, l.Said)
+		x.find("%s: no admin can log in, and the product's code has not converged there yet: leg %q: %s", l.Server, l.Leg, l.Said)
 		return
 	}
 	x.Lockout = l

@@ -91,7 +91,8 @@ func (e *Environment) tryDelivery(ctx context.Context, server string, script fun
 	return e.sendCode(ctx, session, server, script)
 }
 
-// reported tells whether a server has nobody left to deliver as because it is done already.
+// reported reports whether a server has provisioned itself and removed the bootstrap user: then no code can be
+// delivered to it, and none has to be.
 func (e *Environment) reported(ctx context.Context, server string) bool {
 	if e.bench() {
 		return false
@@ -260,7 +261,7 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 	var (
 		status  puppet.Status
 		session remote.Session
-		inside  bool // somebody was let in
+		inside  bool // Hallmark has logged in at least once
 		heard   bool // it said on its console that it converged
 		lost    bool // the last try did not come in
 		look    = e.watchState(m.Name)
@@ -393,7 +394,7 @@ func (e *Environment) neverUp(m machine, err error) error {
 		if m.Ready { // rebooted, and its sshd answers
 			return err
 		}
-		return verdict.Errorf(verdict.PuppetTimeout, m.Name, "lets no admin in, and did not report within %v on its console either: %w", e.puppetTimeout(), err)
+		return verdict.Errorf(verdict.PuppetTimeout, m.Name, "no admin can log in, and it did not report on its console within %v either: %w", e.puppetTimeout(), err)
 	}
 }
 

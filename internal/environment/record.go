@@ -68,7 +68,8 @@ func (r *record) ended(server string, at time.Time) {
 	}
 }
 
-// Uses gives what an environment made use of, from its record: whoever put it up, and whoever took it away.
+// Uses returns what the environment consumed, for cost reports. It comes from the record, so it does not matter
+// which process launched or destroyed a server.
 func Uses(e ledger.Environment) ([]cost.Use, error) {
 	var r record
 	if len(e.Body) == 0 {

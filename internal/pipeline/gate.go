@@ -26,8 +26,8 @@ func (c Cell) String() string {
 	return strings.Join([]string{c.Scenario, c.Origin, c.Phase, c.Tier}, ", ")
 }
 
-// LaneEnd is what a lane came to. One that ended inconclusive was cut short: however good the results
-// that it recorded, others are missing, and nobody else knows that.
+// LaneEnd is what a lane came to. One that ended inconclusive was cut short: results are
+// missing, and the results that it recorded do not show that.
 type LaneEnd struct {
 	Scenario, Origin string
 	Verdict          verdict.Verdict

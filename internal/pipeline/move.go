@@ -61,7 +61,7 @@ func move(ctx context.Context, parts Parts, m ledger.Move, expected int64, check
 		return ledger.Channel{}, err
 	}
 	defer kept()
-	want, err := more(ctx, parts, p, m.Channel, images)
+	want, err := unpublished(ctx, parts, p, m.Channel, images)
 	if err != nil {
 		return ledger.Channel{}, err
 	}
@@ -76,7 +76,7 @@ func move(ctx context.Context, parts Parts, m ledger.Move, expected int64, check
 	if _, err := check(); err != nil { // much may happen in an hour
 		return ledger.Channel{}, err
 	}
-	if want, err = more(ctx, parts, p, m.Channel, images); err != nil {
+	if want, err = unpublished(ctx, parts, p, m.Channel, images); err != nil {
 		return ledger.Channel{}, err
 	}
 	if failed := publish(ctx, parts, p, want); len(failed) > 0 {

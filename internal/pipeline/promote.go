@@ -56,7 +56,7 @@ type promotion struct {
 	Refused string `json:"refused,omitempty"` // why the channel stays where it is, although the set is good
 }
 
-// promote publishes the run's set and moves the channel to it, if nobody else moved it since the run began.
+// promote publishes the run's set and moves the channel to it, unless the channel was moved since the run began.
 func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judged gateOutput) (promotion, error) {
 	p := promotion{Channel: plan.Channel}
 	_, err := Move(ctx, e.Parts, ledger.Move{

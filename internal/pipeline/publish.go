@@ -21,8 +21,8 @@ import (
 // publisher is nil if the provider only serves runs.
 func (p Parts) publisher() cloud.Publisher { return cloud.CapabilitiesOf(p.Cloud).Publisher }
 
-// more gives the images that are to be published for a channel more, each with all its channels.
-func more(ctx context.Context, parts Parts, p cloud.Publisher, channel string, images map[string]cloud.ImageID) (map[cloud.ImageID][]string, error) {
+// unpublished lists the images of a set that a channel does not offer yet, each with all its channels.
+func unpublished(ctx context.Context, parts Parts, p cloud.Publisher, channel string, images map[string]cloud.ImageID) (map[cloud.ImageID][]string, error) {
 	s, err := survey(ctx, parts, p)
 	if err != nil {
 		return nil, err

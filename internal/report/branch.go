@@ -27,7 +27,7 @@ func newBranch(d Data) Branch {
 	}
 	if s.Last == nil {
 		b.Status = Unsure
-		b.Answer = fmt.Sprintf("No run of %s has said anything about it yet.", s.Branch) + aside(d.Run)
+		b.Answer = fmt.Sprintf("No run of %s has reached a verdict yet.", s.Branch) + aside(d.Run)
 		return b
 	}
 	b.Status, b.Since = statusOfVerdict(s.Verdict), s.Since.Created
