@@ -273,6 +273,9 @@ func (e *Engine) watch(ctx context.Context, run string) (context.Context, func()
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		delete(e.watched[run], &cancel)
+		if len(e.watched[run]) == 0 {
+			delete(e.watched, run)
+		}
 		cancel(nil)
 	}
 }

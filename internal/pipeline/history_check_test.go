@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
@@ -141,38 +142,57 @@ func (h *history) proved(c ledger.Channel, there map[string]bool) {
 	h.passed(c, set)
 }
 
-// passed: the run of a set has, for every origin, phase and tier that the policy requires of a verification, a
-// passed test of the product's own for every role, and in none of them a result that is not good.
+// passed: the run of a set has, for every origin, phase and tier that the policy requires of a verification and
+// of each upgrade, a passed test of the product's own for every role, and in none of them a result that is not
+// good. A nightly run has an upgrade: there is always a live release branch.
 func (h *history) passed(c ledger.Channel, set ledger.ImageSet) {
+	run, err := h.d.parts.Ledger.Run(h.t.Context(), set.Run)
+	h.must(err)
 	results, err := h.d.parts.Ledger.Results(h.t.Context(), set.Run)
 	h.must(err)
-	for _, origin := range []string{"base", "prebuilt"} {
-		for _, phase := range []string{"launched", "rebooted"} {
-			for _, tier := range []string{"smoke", "build"} {
-				last := 0
-				for _, r := range results {
-					if r.Scenario == pipeline.ScenarioVerify && r.Origin == origin && r.Phase == phase && r.Tier == tier {
-						last = max(last, r.Attempt)
-					}
-				}
-				own := map[string]bool{}
-				for _, r := range results {
-					if r.Scenario != pipeline.ScenarioVerify || r.Origin != origin || r.Phase != phase || r.Tier != tier || r.Attempt != last {
-						continue
-					}
-					if r.Outcome != ledger.Passed {
-						h.t.Errorf("channel %s holds set %s: %s/%s on %s is %s", c.Name, set.ID, r.Suite, r.Test, r.Server, r.Outcome)
-					}
-					if r.Suite != "system" && r.Suite != "access" {
-						own[r.Server] = true
-					}
-				}
-				for _, server := range []string{"bastion", "web-1"} {
-					if !own[server] {
-						h.t.Errorf("channel %s holds set %s: no test of the product passed on %s (%s, %s, %s)", c.Name, set.ID, server, origin, phase, tier)
-					}
+	phases := map[string][]string{pipeline.ScenarioVerify: {"launched", "rebooted"}}
+	for _, r := range results {
+		if strings.HasPrefix(r.Scenario, "upgrade from ") {
+			phases[r.Scenario] = []string{"upgraded"}
+		}
+	}
+	if run.Kind == pipeline.Nightly && len(phases) == 1 {
+		h.t.Errorf("channel %s holds set %s: no upgrade to it was tested", c.Name, set.ID)
+	}
+	for scenario, phases := range phases {
+		for _, origin := range []string{"base", "prebuilt"} {
+			for _, phase := range phases {
+				for _, tier := range []string{"smoke", "build"} {
+					h.passedCell(c, set, pipeline.Cell{Scenario: scenario, Origin: origin, Phase: phase, Tier: tier}, results)
 				}
 			}
+		}
+	}
+}
+
+func (h *history) passedCell(c ledger.Channel, set ledger.ImageSet, cell pipeline.Cell, all []ledger.Result) {
+	var results []ledger.Result
+	last := 0
+	for _, r := range all {
+		if (pipeline.Cell{Scenario: r.Scenario, Origin: r.Origin, Phase: r.Phase, Tier: r.Tier}) == cell {
+			results, last = append(results, r), max(last, r.Attempt)
+		}
+	}
+	own := map[string]bool{}
+	for _, r := range results {
+		if r.Attempt != last {
+			continue
+		}
+		if r.Outcome != ledger.Passed {
+			h.t.Errorf("channel %s holds set %s: %s: %s/%s on %s is %s", c.Name, set.ID, cell, r.Suite, r.Test, r.Server, r.Outcome)
+		}
+		if r.Suite != "system" && r.Suite != "access" {
+			own[r.Server] = true
+		}
+	}
+	for _, server := range []string{"bastion", "web-1"} {
+		if !own[server] {
+			h.t.Errorf("channel %s holds set %s: %s: no test of the product passed on %s", c.Name, set.ID, cell, server)
 		}
 	}
 }
