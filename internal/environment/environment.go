@@ -235,6 +235,15 @@ const (
 // errTimeout says that a poll's time was over; what was met last is joined to it.
 var errTimeout = errors.New("time is over")
 
+// timedOut is errTimeout with what was met last, in one line: the first line of an error is what people and
+// a fresh attempt go by.
+func timedOut(last error) error {
+	if last == nil {
+		return errTimeout
+	}
+	return fmt.Errorf("%w: %w", errTimeout, last)
+}
+
 // poll tries until it is done, or the host has given it its time (see package host). An error with done
 // ends it; one without is kept for the day that time is over.
 func (e *Environment) poll(ctx context.Context, within time.Duration, try func(ctx context.Context) (done bool, err error)) error {
@@ -249,7 +258,7 @@ func (e *Environment) poll(ctx context.Context, within time.Duration, try func(c
 			return context.Cause(ctx)
 		}
 		if pace.Given(began, clock.Now()) >= within {
-			return errors.Join(errTimeout, err)
+			return timedOut(err)
 		}
 		if err := clock.Sleep(ctx, pause); err != nil {
 			return err

@@ -225,7 +225,7 @@ func (h *history) retry() {
 	h.run(pipeline.Request{Kind: old.Kind, Branch: old.Branch, Commit: old.Commit, Options: ledger.RunOptions{RetryOf: old.ID}})
 }
 
-// run takes a run through; sometimes a test fails, the cloud refuses something, or the daemon is killed.
+// run takes a run through; sometimes a test fails, or the daemon is killed.
 func (h *history) run(r pipeline.Request) {
 	r.Actor, r.Trigger = "ada", "hand"
 	if err := pipeline.Preflight(h.t.Context(), h.d.parts, &r); err != nil {
