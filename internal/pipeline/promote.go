@@ -66,11 +66,16 @@ func (e *Engine) promote(ctx context.Context, run ledger.Run, plan runPlan, judg
 		p.Refused = refusal.Why + "; " + refusal.Remedy
 		return p, nil
 	}
-	if errors.Is(err, ledger.ErrCancelled) {
+	again := fmt.Sprintf("look with `hallmark channels`, then `hallmark promote %s %s`", judged.Set.ID, plan.Channel)
+	switch {
+	case errors.Is(err, ledger.ErrMoved): // the set is good all the same
+		p.Refused = "it was moved since the run began; " + again
+		return p, nil
+	case errors.Is(err, ledger.ErrCancelled):
 		err = verdict.Errorf(verdict.Cancelled, "", "%w", err)
 	}
 	if err != nil {
-		return p, fmt.Errorf("promote %s to %s: %w; look with `hallmark channels`, then `hallmark promote %s %s`", judged.Set.ID, plan.Channel, err, judged.Set.ID, plan.Channel)
+		return p, fmt.Errorf("promote %s to %s: %w; %s", judged.Set.ID, plan.Channel, err, again)
 	}
 	return p, nil
 }
