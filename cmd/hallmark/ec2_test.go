@@ -16,6 +16,7 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/report"
+	"github.com/hallmark-ci/hallmark/internal/soak/small"
 )
 
 // TestEmptyAccount follows "From an empty account to the first promoted image" of docs/ec2.md word for
@@ -24,7 +25,7 @@ import (
 func TestEmptyAccount(t *testing.T) {
 	t.Parallel()
 	m := onRealServers(t, "")
-	m.shell(`cd ` + m.repo + ` && ` + oneWeb)
+	m.smallProduct()
 	lab := m.lab()
 	page, err := os.ReadFile("../../docs/ec2.md")
 	if err != nil {
@@ -72,12 +73,20 @@ func TestEmptyAccount(t *testing.T) {
 	m.nothingInAccount(lab)
 }
 
-// oneWeb makes the product smaller on each of its branches, so that a night is short.
-const oneWeb = `for branch in release/1.0 main; do
-	git checkout -q "$branch"
-	sed -i '/^  - role: web/,/count:/ s/count: 2/count: 1/' hallmark.yaml
-	git -c user.name=test -c user.email=test@example.org commit -qam 'one web server'
-done`
+// smallProduct puts the small product in place of acme, with a release branch that differs: what this test
+// is about is the account, and a night of acme in a laboratory takes three times as long.
+func (m *machine) smallProduct() {
+	m.t.Helper()
+	if err := os.RemoveAll(m.repo); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := small.Write(m.repo, "../../configs/acme"); err != nil {
+		m.t.Fatal(err)
+	}
+	m.shell(`cd ` + m.repo + ` && commit="git -c user.name=test -c user.email=test@example.org commit -q"
+git init -q -b release/1.0 && git add -A && $commit -m 1.0
+git checkout -q -b main && $commit --allow-empty -m 1.1`)
+}
 
 // laboratory is a running `hallmark lab ec2`.
 type laboratory struct {

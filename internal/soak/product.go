@@ -3,15 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"embed"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	product "github.com/hallmark-ci/hallmark/internal/soak/small"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -20,15 +19,6 @@ const (
 	small = "small"
 	acme  = "acme"
 )
-
-//go:embed all:small
-var smallFiles embed.FS
-
-// shared is what the small product takes from acme, below its puppet/modules/profile: the way in.
-var shared = []string{
-	"manifests/base.pp", "manifests/sshd.pp", "manifests/totp.pp", "manifests/admin.pp",
-	"functions/launched.pp", "templates/sshd.conf.epp", "templates/totp.epp",
-}
 
 // plant is a defect that is put into the small product, and how it shows.
 type plant struct {
@@ -92,25 +82,8 @@ func makeRepository(ctx context.Context, w work, source, dir string) error {
 		}
 		return commit(ctx, w, dir)
 	}
-	files, err := fs.Sub(smallFiles, "small")
-	if err != nil {
+	if err := product.Write(dir, filepath.Join(source, "configs/acme")); err != nil {
 		return err
-	}
-	if err := os.CopyFS(dir, files); err != nil {
-		return err
-	}
-	for _, file := range shared {
-		below := filepath.Join("puppet/modules/profile", file)
-		content, err := os.ReadFile(filepath.Join(source, "configs/acme", below))
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, below)), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, below), content, 0o644); err != nil {
-			return err
-		}
 	}
 	if p := planted(w.Plant); p != nil {
 		if err := p.into(dir); err != nil {
