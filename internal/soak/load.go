@@ -27,7 +27,7 @@ type level struct {
 
 var (
 	heavy = level{PerCore: [2]int{2, 8}, Least: 8, Writers: [2]int{0, 2}, Delay: 2 * time.Second, Lasts: [2]time.Duration{20 * time.Second, 90 * time.Second}}
-	light = level{PerCore: [2]int{2, 3}, Writers: [2]int{0, 1}, Delay: 200 * time.Millisecond, Lasts: [2]time.Duration{10 * time.Second, 20 * time.Second}}
+	light = level{PerCore: [2]int{1, 2}, Writers: [2]int{0, 1}, Delay: 200 * time.Millisecond, Lasts: [2]time.Duration{10 * time.Second, 20 * time.Second}}
 )
 
 // phase is a load that stays for a while.

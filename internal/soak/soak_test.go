@@ -98,7 +98,7 @@ func TestProducts(t *testing.T) {
 	}
 }
 
-// One run of the small product on real servers, while two busy processes for each core, a writing process
+// One run of the small product on real servers, while a busy process or two for each core, a writing process
 // and a slow package cache keep the machine busy: `make soak` in small.
 func TestOneRunUnderLoad(t *testing.T) {
 	if testing.Short() {
