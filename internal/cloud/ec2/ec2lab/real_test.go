@@ -50,15 +50,15 @@ func realBase(t *testing.T) cloud.Image {
 // realLab starts a lab on the Incus of this machine, reached by HTTP as from anywhere.
 func realLab(t *testing.T, name, cidr string) (*ec2lab.Lab, *ec2.Client, ec2lab.Config) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs root and Incus: not with -short")
-	}
+	onServers(t)
 	base := realBase(t)
 	cfg := ec2lab.Config{
 		Name: "test-" + name, Socket: socket, CIDR: netip.MustParsePrefix(cidr),
 		Seeds: []ec2lab.Seed{{Name: base.Name, Fingerprint: string(base.ID), Owner: seedOwner}},
 		Log:   slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
+	strangers, err := tables(t)
+	must(t, err)
 	lab, err := ec2lab.New(t.Context(), cfg)
 	must(t, err)
 	server := httptest.NewServer(lab.Handler())
@@ -69,7 +69,7 @@ func realLab(t *testing.T, name, cidr string) (*ec2lab.Lab, *ec2.Client, ec2lab.
 		if err := lab.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		if left := leftovers(t, cfg.Name); left != "" {
+		if left := leftovers(t, cfg.Name, strangers); left != "" {
 			t.Errorf("left behind:\n%s", left)
 		}
 	})
@@ -80,8 +80,16 @@ func realLab(t *testing.T, name, cidr string) (*ec2lab.Lab, *ec2.Client, ec2lab.
 	return lab, ec2.NewFromConfig(sdk), cfg
 }
 
-// leftovers asks Incus and the kernel for anything with the lab's name.
-func leftovers(t *testing.T, lab string) string {
+// onServers skips a test that needs real machines where there may be none.
+func onServers(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs root and Incus: not with -short")
+	}
+}
+
+// leftovers asks Incus for anything with the lab's name, and the kernel for rules that are no strangers'.
+func leftovers(t *testing.T, lab string, strangers map[string]bool) string {
 	t.Helper()
 	var left []string
 	for _, question := range []string{
@@ -98,11 +106,29 @@ func leftovers(t *testing.T, lab string) string {
 			}
 		}
 	}
-	tables, err := exec.CommandContext(context.WithoutCancel(t.Context()), "nft", "list", "tables").CombinedOutput()
-	if err != nil || strings.Contains(string(tables), "ec2lab_") {
-		left = append(left, string(tables))
+	all, err := tables(t)
+	for table := range all {
+		if !strangers[table] {
+			left = append(left, table)
+		}
+	}
+	if err != nil {
+		left = append(left, err.Error())
 	}
 	return strings.Join(left, "")
+}
+
+// tables are the rules of the laboratories that there are.
+func tables(t *testing.T) (map[string]bool, error) {
+	t.Helper()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "nft", "list", "tables").CombinedOutput()
+	all := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "ec2lab_") {
+			all[line] = true
+		}
+	}
+	return all, err
 }
 
 // TestRealMachine leads a real machine through its life. The real tests follow each other: each looks

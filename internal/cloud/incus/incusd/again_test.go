@@ -61,3 +61,22 @@ func TestList(t *testing.T) {
 		})
 	}
 }
+
+// An operation that did not find what it works on has ended; one that the daemon does not know is forgotten.
+func TestForgotten(t *testing.T) {
+	for text, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no error":                  {nil, false},
+		"an operation's end":        {api.StatusErrorf(http.StatusOK, "Image not found"), false},
+		"the end, with a status":    {api.StatusErrorf(http.StatusNotFound, "Image not found"), false},
+		"the daemon was restarted":  {api.StatusErrorf(http.StatusNotFound, "Operation not found"), true},
+		"and says no more":          {api.StatusErrorf(http.StatusNotFound, "not found"), true},
+		"something else went wrong": {api.StatusErrorf(http.StatusInternalServerError, "Operation not found"), false},
+	} {
+		if got := forgotten(c.err); got != c.want {
+			t.Errorf("%s (%v): %v", text, c.err, got)
+		}
+	}
+}

@@ -15,6 +15,16 @@ import (
 // started again meanwhile. What it was asked may be done, half done or not begun.
 var ErrInterrupted = errors.New("Incus forgot the operation: it went away meanwhile")
 
+// forgotten reports whether the daemon does not know an operation that is waited for. An operation that did
+// not find what it works on (an image that was deleted meanwhile) has ended: it is not forgotten.
+func forgotten(err error) bool {
+	if !api.StatusErrorCheck(err, http.StatusNotFound) {
+		return false
+	}
+	said := strings.ToLower(err.Error())
+	return strings.Contains(said, "operation") || said == "not found"
+}
+
 // endings are what the daemon says, as text and without a status, of work that it gives up because it
 // is being stopped.
 var endings = []string{

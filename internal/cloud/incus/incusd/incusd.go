@@ -61,7 +61,7 @@ func Finish(c client.InstanceServer, op client.Operation, err error) (map[string
 	}
 	done, _, err := c.GetOperationWait(op.Get().ID, -1)
 	switch {
-	case Absent(err):
+	case forgotten(err):
 		return nil, fmt.Errorf("%w (%v)", ErrInterrupted, err) //nolint:errorlint // it would say that the thing itself is absent
 	case err != nil:
 		return nil, err
