@@ -20,7 +20,7 @@ demo: host build ## one complete nightly run of the reference product (configs/a
 	configs/demo.sh
 
 .PHONY: test
-test: host build base moto vet ## all tests with the race detector, also those on real servers (30 minutes on 2 cores)
+test: host build base moto vet ## all tests with the race detector, also those on real servers (45 minutes on 2 cores)
 	go test -race -short -timeout 20m $(RACE)
 	go test -p 2 -timeout 50m $(LONG)
 	go test ./cmd/hallmark-probe # goss has a data race of its own, so one test is not for -race
