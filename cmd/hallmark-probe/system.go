@@ -82,7 +82,7 @@ func logs(ctx context.Context, rulesFile string) (probe.Logs, int) {
 	return answer, probe.ExitOK
 }
 
-// container names what kind of container this server is; "" if it is none, or nobody can tell.
+// container names what kind of container this server is; "" if it is none, or the server can't tell.
 func container(ctx context.Context) string {
 	out, err := output(ctx, "systemd-detect-virt", "--container") // it exits with 1 where there is none
 	if err != nil {

@@ -143,7 +143,7 @@ type Waiver struct {
 
 // Notify says how people are told of events: docs/notify.md.
 type Notify struct {
-	Command []string      `key:"command"` // program and arguments, no shell; none: nobody is told
+	Command []string      `key:"command"` // program and arguments, no shell; none: no notices are sent
 	Events  []string      `key:"events"`  // of which it is told
 	Timeout time.Duration `key:"timeout"` // of one try
 }
@@ -203,7 +203,7 @@ func (k *Keep) Default() {
 	*k = Keep{Candidates: 1, GoneBranches: 14 * day, Checkouts: 3, Records: 90 * day}
 }
 
-// Default tells of everything, to nobody.
+// Default has all events and no command.
 func (n *Notify) Default() { n.Events, n.Timeout = notify.Names(), 30*time.Second }
 
 // Default is UTC, one run at a time, and no catching up.

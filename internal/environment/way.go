@@ -21,7 +21,7 @@ const (
 	// silent is for a server that has not reported yet, but has booted: nothing answers for that long only
 	// if something drops packets.
 	silent = 20 * time.Second
-	// surprised is for a port that closes on a server in use: it may be booting, though nobody asked it to.
+	// surprised is for a port that closes on a server in use: it may be booting, though Hallmark did not ask for that.
 	surprised = 45 * time.Second
 	// remembered is how long an audit relies on what a wait has made certain.
 	remembered = 2 * time.Minute

@@ -59,7 +59,7 @@ func TestStretch(t *testing.T) {
 }
 
 // Work was given what the host had left for it, never less than a part of the time that passed; time that
-// nobody watched counts in full.
+// the sampler did not see counts in full.
 func TestGiven(t *testing.T) {
 	t.Parallel()
 	busy := func(second int, s *Sample) {

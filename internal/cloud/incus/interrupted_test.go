@@ -118,7 +118,7 @@ var oneServer = cloud.ServerSpec{
 	Name: "web-1", Network: "env-1", Image: "base", Address: netip.MustParseAddr("10.91.7.10"), Token: "once", Tags: cloud.Tags{Owner: "me"},
 }
 
-// An Incus that goes away in the middle of a call is down: whether what was asked is done, nobody knows, and
+// An Incus that goes away in the middle of a call is down: Hallmark does not know whether it did what it was asked, and
 // every call may be made again. It has refused nothing, and lost nothing.
 func TestGoesAwayInTheMiddle(t *testing.T) {
 	t.Parallel()
