@@ -58,7 +58,7 @@ func (r Run) SpeaksForBranch() bool {
 // TimedOut reports whether a run was ended because it took too long.
 func (r Run) TimedOut() bool { return r.State == Cancelled && r.Reason == cancelledBy(ByTimeout) }
 
-// ByTimeout is who asks for the end of a run that takes too long (see RequestCancel): the limit's key in the
+// ByTimeout is the actor of a cancellation because a run takes too long (see RequestCancel): the limit's key in the
 // daemon's configuration.
 const ByTimeout = "timeouts.run"
 

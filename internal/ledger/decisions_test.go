@@ -40,7 +40,7 @@ func TestADecisionIsStoredOnce(t *testing.T) {
 	}
 }
 
-// Whatever befalls a run after its set was promoted, and whoever writes its end: it has passed.
+// A run whose set was promoted has passed, however its end is written.
 func TestAPromotedRunHasPassed(t *testing.T) {
 	for name, end := range map[string]func(*Run){
 		"cancelled at the end": func(r *Run) { r.State, r.Reason = Cancelled, "cancelled by ada" },

@@ -23,7 +23,7 @@ func TestChannelDoesNotGoBackToAnOlderCommit(t *testing.T) {
 
 	asked := retry
 	if err := pipeline.Preflight(t.Context(), d.parts, &asked); err == nil || !strings.Contains(err.Error(), "is older than "+newer.Commit) || !strings.Contains(err.Error(), "--no-promote") {
-		t.Errorf("a person who asks for it is told %v", err)
+		t.Errorf("the person's request gives %v", err)
 	}
 	again := d.await(d.start(retry).ID)
 	if again.Verdict != verdict.Passed || !strings.Contains(again.Reason, "not promoted to development: commit "+old.Commit+" is older than "+newer.Commit) {

@@ -27,7 +27,7 @@ func prune(ctx context.Context, parts Parts, concluding string) error {
 		if image.Created.Before(is.Forgotten) {
 			continue
 		}
-		// First it is given up: from then on nobody can promote it, and what is not removed the reaper finds.
+		// The image is retired first: from then on no channel can move to it, and the reaper removes it if this fails.
 		err := parts.Ledger.RetireImage(ctx, image.ID, parts.Now())
 		if errors.Is(err, ledger.ErrHeld) { // somebody has just promoted it
 			continue

@@ -87,8 +87,8 @@ func (d *daemon) named(channel string) map[string]cloud.ImageID {
 	return named
 }
 
-// A ledger that was lost costs no image, published or not: what is unknown is kept until it is confirmed that
-// nobody needs it.
+// A ledger that was lost costs no image, published or not: what is unknown is kept until a person confirms that
+// it is not needed.
 func TestLostLedgerDeletesNothing(t *testing.T) {
 	t.Parallel()
 	for _, publishes := range []bool{true, false} {
