@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
-	"github.com/hallmark-ci/hallmark/internal/cost"
+	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/remote"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -79,7 +79,7 @@ func (e *Environment) launchControl(ctx context.Context, address netip.Addr) (co
 	}
 	c.id, c.address = made.ID, made.Address
 	if err := e.change(ctx, func(r *record) {
-		r.Uses = append(r.Uses, cost.Use{Kind: cost.Server, Name: controlServer, Type: made.Type, GiB: gib(made.RootMiB), From: e.site.clock().Now()})
+		r.began(made, product.Role{}, e.site.clock().Now())
 	}); err != nil {
 		return c, err
 	}

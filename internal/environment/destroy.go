@@ -9,6 +9,7 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/product"
 )
 
 // sweeps is how often Destroy looks whether anything is left: a launch that was under way when its
@@ -30,6 +31,9 @@ func (e *Environment) Destroy(ctx context.Context) error {
 		}
 		if len(left) == 0 {
 			return e.bury(ctx)
+		}
+		if err := e.count(ctx, left); err != nil {
+			e.site.log().Warn("servers that nobody noted are not counted", "run", e.settings().Spec.Run, "env", e.ID(), "err", err)
 		}
 		if err := e.sweep(ctx, left); err != nil {
 			return fmt.Errorf("destroy environment %s: %w", e.ID(), err)
@@ -55,6 +59,31 @@ func (e *Environment) owned(ctx context.Context) ([]cloud.Resource, error) {
 		}
 	}
 	return mine, nil
+}
+
+// count adds servers to the uses that the record does not know: a process ended between a launch and its
+// note. Volumes of that kind are not counted, for nobody knows since when they are there.
+func (e *Environment) count(ctx context.Context, left []cloud.Resource) error {
+	known := map[string]bool{}
+	for _, m := range e.machines() {
+		known[string(m.ID)] = true
+	}
+	if !slices.ContainsFunc(left, func(r cloud.Resource) bool { return r.Kind == cloud.KindServer && !known[r.ID] }) {
+		return nil
+	}
+	servers, err := e.site.Provider.Servers(ctx, cloud.Filter{Owner: e.settings().Spec.Owner, Environment: e.ID()})
+	if err != nil {
+		return err
+	}
+	return e.change(ctx, func(r *record) {
+		for _, s := range servers {
+			var role product.Role
+			if m := r.find(s.Name); m != nil {
+				role = r.Spec.Product.Roles[m.Role]
+			}
+			r.began(s, role, e.site.clock().Now())
+		}
+	})
 }
 
 // swept is what goes with an environment, in the order in which it can be removed. Images outlive the

@@ -59,6 +59,23 @@ type volume struct {
 	Path    string         `json:"path"`
 }
 
+// began notes the start of a server's life, once however often it is told.
+func (r *record) began(made cloud.Server, role product.Role, now time.Time) {
+	for _, u := range r.Uses {
+		if u.Kind == cost.Server && u.Name == made.Name && u.To.IsZero() {
+			return
+		}
+	}
+	use := cost.Use{
+		Kind: cost.Server, Name: made.Name, Type: made.Type, CPUs: role.CPUs, MemoryMiB: role.MemoryMiB,
+		GiB: gib(made.RootMiB), From: made.Launched,
+	}
+	if use.From.IsZero() {
+		use.From = now
+	}
+	r.Uses = append(r.Uses, use)
+}
+
 // ended notes the end of a server's life.
 func (r *record) ended(server string, at time.Time) {
 	for i := range r.Uses {

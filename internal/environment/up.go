@@ -196,16 +196,11 @@ func (e *Environment) launchStep(server string) Step {
 		if err := e.moved(server, made); err != nil {
 			return err
 		}
-		use := cost.Use{
-			Kind: cost.Server, Name: m.Name, Type: made.Type, CPUs: spec.CPUs, MemoryMiB: spec.MemoryMiB, GiB: gib(made.RootMiB), From: made.Launched,
-		}
-		if use.From.IsZero() {
-			use.From = e.site.clock().Now()
-		}
+		role := e.role(m.Role)
 		return e.change(ctx, func(r *record) {
 			m := r.find(server)
 			m.ID, m.Address = made.ID, made.Address
-			r.Uses = append(r.Uses, use)
+			r.began(made, role, e.site.clock().Now())
 		})
 	})
 }

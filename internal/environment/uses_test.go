@@ -1,11 +1,14 @@
 package environment_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
@@ -98,6 +101,43 @@ func TestUsesOfAnOldRecord(t *testing.T) {
 	for body, ok := range map[string]bool{"": true, `{"spec": {}}`: true, "{": false} {
 		if uses, err := environment.Uses(ledger.Environment{ID: "e1", Body: []byte(body)}); (err == nil) != ok || len(uses) > 0 {
 			t.Errorf("%q: %v, %v", body, uses, err)
+		}
+	}
+}
+
+// A server whose launch came through just before its process died is counted too.
+func TestUsesOfWhatWasNotNoted(t *testing.T) {
+	for n := 0; ; n++ {
+		g := newGroundTaking(t, time.Second)
+		g.keepInLedger()
+		site := g.site()
+		site.Store = &dying{site.Store, n}
+		e, err := site.Plan(t.Context(), g.spec(environment.Base))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = environment.Do(t.Context(), e.Up())
+		if err != nil && !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+		g.hand.Advance(time.Hour)
+		next, adoptErr := g.site().Adopt(t.Context(), e.ID())
+		if adoptErr != nil {
+			t.Fatal(adoptErr)
+		}
+		g.destroyed(next)
+		launched := 0
+		for _, r := range g.sim.Records() {
+			if r.Call.Verb == cloud.VerbLaunch && r.Err == "" {
+				launched++
+			}
+		}
+		counted := slices.DeleteFunc(g.uses(e.ID()), func(use string) bool { return !strings.HasPrefix(use, "server ") })
+		if len(counted) != launched || slices.ContainsFunc(counted, func(use string) bool { return strings.HasSuffix(use, " there") }) {
+			t.Errorf("killed at save %d: %d servers were launched, counted are %q", n, launched, counted)
+		}
+		if err == nil {
+			return
 		}
 	}
 }

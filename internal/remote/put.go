@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"path"
@@ -50,8 +51,11 @@ func (g gather) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// putLine is one line, and short, for it stands in the server's log.
+// putLine is one line, and short, for it stands in the server's log. Its traps are set before there is
+// anything to remove, and what they remove goes by a name that is known before: a command that is ended
+// while mktemp runs does not know what that made. With a trap of TERM bash waits for mktemp first.
 func putLine(file string, mode uint32) string {
-	return fmt.Sprintf(`p=$(mktemp -- %s/.hallmark.XXXXXXXXXX) && trap 'rm -f -- "$p"' EXIT && cat >"$p" && chmod %04o -- "$p" && sync -- "$p" && mv -fT -- "$p" %s`,
-		Quote(strings.TrimSuffix(path.Dir(file), "/")), mode, Quote(file))
+	temporary := path.Join(path.Dir(file), ".hallmark."+rand.Text()[:10])
+	return fmt.Sprintf(`t=%s; trap 'rm -f -- "$t".*' EXIT; trap 'exit 143' TERM; p=$(mktemp -- "$t.XXXXXX") && cat >"$p" && chmod %04o -- "$p" && sync -- "$p" && mv -fT -- "$p" %s`,
+		Quote(temporary), mode, Quote(file))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -80,6 +81,32 @@ func TestPutThatIsCutOff(t *testing.T) {
 			}
 			alone(t, dir)
 		})
+	}
+}
+
+// A command that is ended between the making of its temporary file and the note of its name leaves nothing.
+func TestPutThatIsCutOffAtItsStart(t *testing.T) {
+	web, s := newSession(t, nil)
+	tools, dir := t.TempDir(), t.TempDir()
+	slow := "#!/bin/bash\ntrap '' TERM\n/usr/bin/mktemp \"$@\" && touch " + tools + "/made && sleep 1\n"
+	if err := os.WriteFile(filepath.Join(tools, "mktemp"), []byte(slow), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	web.set(func(b *behaviour) { b.path = tools + ":" + b.path })
+	go func() {
+		for t.Context().Err() == nil {
+			if _, err := os.Stat(filepath.Join(tools, "made")); err == nil {
+				web.drop()
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	err := s.Put(t.Context(), filepath.Join(dir, "conf"), strings.NewReader("new"), 0o644, false)
+	wantCause(t, err, verdict.Transport)
+	web.stop()
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
