@@ -57,6 +57,7 @@ SOAK_SEED = 1
 SOAK_SMALL = 20
 SOAK_ACME = 3
 SOAK_PLANTS = 5
+SOAK_AT_ONCE = 3
 SOAK_LOCKOUTS = $(LOCKOUTS)
 
 LOCKOUTS = go test -count 1 -timeout 50m -v -run TestRealLockouts ./internal/environment -lockouts
@@ -69,7 +70,7 @@ faults: base ## every lock-out of admins, planted on real servers; kills and res
 .PHONY: soak
 soak: base ## nightly runs again and again on a loaded machine, and planted defects: hours; goes on where it stood
 	go build -o bin/soak ./internal/soak
-	bin/soak --seed $(SOAK_SEED) --small $(SOAK_SMALL) --acme $(SOAK_ACME) --plants $(SOAK_PLANTS) --lockouts '$(SOAK_LOCKOUTS)'
+	bin/soak --seed $(SOAK_SEED) --small $(SOAK_SMALL) --acme $(SOAK_ACME) --plants $(SOAK_PLANTS) --at-once $(SOAK_AT_ONCE) --lockouts '$(SOAK_LOCKOUTS)'
 
 .PHONY: build
 build: go ## bin/hallmark and bin/hallmark-probe

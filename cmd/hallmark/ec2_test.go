@@ -183,7 +183,8 @@ func (m *machine) follow(script string, env ...string) string {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, m.log
 	if err := cmd.Run(); err != nil {
-		m.t.Fatalf("%v\n%s", err, out.String())
+		said := out.String()
+		m.t.Fatalf("%v; what was said ended with:\n%s", err, said[max(0, len(said)-5000):])
 	}
 	return out.String()
 }

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -18,35 +18,34 @@ import (
 
 // level says how hard a machine is loaded. Every phase of a load has so many of each, at random.
 type level struct {
-	PerCore [2]int        // busy processes for each core
-	Least   int           // busy processes altogether, whatever the cores
+	PerCore [2]int        // processes that want each core, those of the runs among them
+	Least   int           // the same of the whole machine, whatever its cores
 	Writers [2]int        // processes that write and sync
 	Delay   time.Duration // the most that a question to the package cache waits
 	Lasts   [2]time.Duration
+	WarmUp  time.Duration // before the first run, until the load average of a minute tells of the load
 }
 
 var (
-	heavy = level{PerCore: [2]int{2, 8}, Least: 8, Writers: [2]int{0, 2}, Delay: 2 * time.Second, Lasts: [2]time.Duration{20 * time.Second, 90 * time.Second}}
+	heavy = level{PerCore: [2]int{5, 8}, Least: 10, Writers: [2]int{0, 2}, Delay: 2 * time.Second, Lasts: [2]time.Duration{20 * time.Second, 90 * time.Second}, WarmUp: time.Minute}
 	light = level{PerCore: [2]int{1, 2}, Writers: [2]int{0, 1}, Delay: 200 * time.Millisecond, Lasts: [2]time.Duration{10 * time.Second, 20 * time.Second}}
 )
 
-// phase is a load that stays for a while.
+// phase is a load that stays for a while. Busy processes fill up what the runs leave of it.
 type phase struct {
-	Busy, Writers int
-	Delay         time.Duration
-	Lasts         time.Duration
+	Wanted, Writers int // processes
+	Delay           time.Duration
+	Lasts           time.Duration
 }
 
-// phases gives the load of one run, without end: the same for the same seed, run and machine.
-func (l level) phases(seed uint64, w work) func() phase {
-	h := fnv.New64a()
-	fmt.Fprint(h, w)
-	r := rand.New(rand.NewPCG(seed, h.Sum64())) //nolint:gosec // it is to be the same again
+// phases gives a load, without end: the same for the same seed and machine.
+func (l level) phases(seed uint64) func() phase {
+	r := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // it is to be the same again
 	between := func(from, to int) int { return from + r.IntN(to-from+1) }
 	return func() phase {
 		cores := runtime.NumCPU()
 		return phase{
-			Busy:    between(max(l.Least, l.PerCore[0]*cores), max(l.Least, l.PerCore[1]*cores)),
+			Wanted:  between(max(l.Least, l.PerCore[0]*cores), max(l.Least, l.PerCore[1]*cores)),
 			Writers: between(l.Writers[0], l.Writers[1]),
 			Delay:   time.Duration(r.Int64N(int64(l.Delay) + 1)),
 			Lasts:   l.Lasts[0] + time.Duration(r.Int64N(int64(l.Lasts[1]-l.Lasts[0])+1)),
@@ -59,22 +58,15 @@ type load struct {
 	cache  *slowCache
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	seen   measured
 }
-
-// measured is what the machine said meanwhile.
-type measured struct {
-	Least float64 `json:"least"` // load averages over a minute
-	Mean  float64 `json:"mean"`
-	Most  float64 `json:"most"`
-}
-
-// warmUp lasts until the load average of a minute tells anything.
-const warmUp = time.Minute
 
 // begin loads the machine until end. Writers write below dir.
-func (l level) begin(seed uint64, w work, dir string) (*load, error) {
+func (l level) begin(seed uint64, dir string) (*load, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
 		return nil, err
 	}
 	cache, err := newSlowCache()
@@ -83,20 +75,34 @@ func (l level) begin(seed uint64, w work, dir string) (*load, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	on := &load{cache: cache, cancel: cancel}
-	next := l.phases(seed, w)
+	next := l.phases(seed)
 	on.done.Go(func() {
 		var busy, writers []*burner
 		defer func() { resize(&busy, 0); resize(&writers, 0) }()
 		for ctx.Err() == nil {
 			p := next()
 			cache.delay.Store(int64(p.Delay))
-			resize(&busy, p.Busy, "cpu")
 			resize(&writers, p.Writers, "disk", dir)
-			wait(ctx, p.Lasts)
+			fill(ctx, fs, &busy, p)
 		}
 	})
-	on.done.Go(func() { on.measure(ctx) })
 	return on, nil
+}
+
+// fill keeps as many processes at work as a phase wants: busy ones do what the runs leave of it.
+func fill(ctx context.Context, fs procfs.FS, busy *[]*burner, p phase) {
+	phase, cancel := context.WithTimeout(ctx, p.Lasts)
+	defer cancel()
+	seen := float64(p.Wanted)
+	for ; phase.Err() == nil; wait(phase, 500*time.Millisecond) {
+		stat, err := fs.Stat()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "soak: the load cannot be kept up:", err)
+			return
+		}
+		seen += (float64(stat.ProcessesRunning) - seen) / 4 // one look tells little
+		resize(busy, min(p.Wanted, max(0, len(*busy)+int(math.Round((float64(p.Wanted)-seen)/2)))), "cpu")
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -108,32 +114,47 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (l *load) measure(ctx context.Context) {
-	fs, err := procfs.NewDefaultFS()
-	if err != nil {
-		return
-	}
-	sum, n := 0.0, 0
-	for wait(ctx, warmUp); ctx.Err() == nil; wait(ctx, 5*time.Second) {
-		avg, err := fs.LoadAvg()
-		if err != nil {
-			return
-		}
-		sum, n = sum+avg.Load1, n+1
-		if n == 1 || avg.Load1 < l.seen.Least {
-			l.seen.Least = avg.Load1
-		}
-		l.seen.Most = max(l.seen.Most, avg.Load1)
-		l.seen.Mean = sum / float64(n)
-	}
-}
-
-// end takes the load from the machine, and tells what it was.
-func (l *load) end() measured {
+// end takes the load from the machine.
+func (l *load) end() {
 	l.cancel()
 	l.done.Wait()
 	l.cache.close()
-	return l.seen
+}
+
+// measured are the machine's load averages over a minute while something was done.
+type measured struct {
+	Least float64 `json:"least"`
+	Mean  float64 `json:"mean"`
+	Most  float64 `json:"most"`
+}
+
+// during measures while something is done.
+func during(do func()) (seen measured) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		fs, err := procfs.NewDefaultFS()
+		if err != nil {
+			return // the figures stay nought, which is no load
+		}
+		sum, n := 0.0, 0
+		for ; ctx.Err() == nil; wait(ctx, 5*time.Second) {
+			avg, err := fs.LoadAvg()
+			if err != nil {
+				return
+			}
+			sum, n = sum+avg.Load1, n+1
+			if n == 1 || avg.Load1 < seen.Least {
+				seen.Least = avg.Load1
+			}
+			seen.Most = max(seen.Most, avg.Load1)
+			seen.Mean = sum / float64(n)
+		}
+	})
+	do()
+	cancel()
+	done.Wait()
+	return seen
 }
 
 // burner is a child process that does nothing but work.

@@ -17,7 +17,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // options are what a soak is to do.
@@ -26,6 +31,7 @@ type options struct {
 	Small, Acme int    // healthy runs of each product
 	Plants      int    // runs of each planted defect
 	Lockouts    string // a command that plants lock-outs, run once under the same load; "": none
+	AtOnce      int    // runs at the same time
 	State       string // where tally, logs and installations lie
 	Bin         string // where hallmark and hallmark-probe are
 	Level       level  // how hard the machine is loaded
@@ -54,6 +60,7 @@ It needs root, Incus (make host) and bin/hallmark (make build).
 	flags.IntVar(&o.Small, "small", 20, "healthy runs of the small product")
 	flags.IntVar(&o.Acme, "acme", 3, "healthy runs of acme")
 	flags.IntVar(&o.Plants, "plants", 5, "runs of each planted defect")
+	flags.IntVar(&o.AtOnce, "at-once", 3, "runs at the same time, each of an installation of its own")
 	flags.StringVar(&o.Lockouts, "lockouts", "", "command that plants lock-outs, to run once under load")
 	flags.StringVar(&o.State, "state", ".state/soak", "where the tally, logs and installations lie")
 	flags.StringVar(&o.Bin, "bin", "bin", "where hallmark and hallmark-probe are")
@@ -88,33 +95,52 @@ func soak(ctx context.Context, o options) (bool, error) {
 		return false, err
 	}
 	fmt.Fprintf(o.Out, "soak: seed %d, commit %.12s, code %.12s; %d runs of it are done (%s)\n", o.Seed, code.Commit, code.Digest, len(book.done), book.file)
-	for _, w := range o.work() {
-		if book.has(w) {
-			continue
-		}
-		line, err := o.one(ctx, w)
-		if ctx.Err() != nil {
-			return false, errors.New("interrupted: the same command goes on here")
-		}
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", w, err)
-		}
-		if err := book.add(line); err != nil {
+	todo := slices.DeleteFunc(o.work(), book.has)
+	if len(todo) > 0 {
+		if err := o.all(ctx, todo, book); err != nil {
 			return false, err
 		}
-		fmt.Fprint(o.Out, line)
-	}
-	if o.Lockouts != "" && !book.has(lockouts) {
-		line, err := o.command(ctx)
-		if err != nil {
-			return false, err
-		}
-		if err := book.add(line); err != nil {
-			return false, err
-		}
-		fmt.Fprint(o.Out, line)
 	}
 	return book.verdict(o.Out), nil
+}
+
+// all does runs under load, some at once. Each finished one is in the tally before the next begins.
+func (o options) all(ctx context.Context, todo []work, book *tally) error {
+	load, err := o.Level.begin(o.Seed, filepath.Join(o.State, "disk"))
+	if err != nil {
+		return err
+	}
+	defer load.end()
+	wait(ctx, o.Level.WarmUp)
+	queue := make(chan work, len(todo))
+	for _, w := range todo {
+		queue <- w
+	}
+	close(queue)
+	var one sync.Mutex // at the tally
+	lanes, ctx := errgroup.WithContext(ctx)
+	for n := range o.AtOnce {
+		lanes.Go(func() error {
+			for w := range queue {
+				line, err := o.one(ctx, n+1, w, load.cache)
+				if ctx.Err() != nil {
+					return errors.New("interrupted: the same command goes on here")
+				}
+				if err != nil {
+					return fmt.Errorf("%s: %w", w, err)
+				}
+				one.Lock()
+				err = book.add(line)
+				fmt.Fprint(o.Out, line)
+				one.Unlock()
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return lanes.Wait()
 }
 
 // work is one run that is to be done.
@@ -156,35 +182,35 @@ func (o options) work() []work {
 			all = append(all, work{small, p.name, i + 1})
 		}
 	}
+	if o.Lockouts != "" {
+		all = append(all, lockouts)
+	}
 	return all
 }
 
-// one does a run under load.
-func (o options) one(ctx context.Context, w work) (line, error) {
-	in, err := o.install(ctx, w)
+// one does a run, in the installation of that lane.
+func (o options) one(ctx context.Context, lane int, w work, cache *slowCache) (line, error) {
+	if w == lockouts {
+		return o.command(ctx)
+	}
+	in, err := o.install(ctx, lane, w)
 	if err != nil {
 		return line{}, err
 	}
-	load, err := o.Level.begin(o.Seed, w, filepath.Join(o.State, "disk"))
-	if err != nil {
-		return line{}, err
-	}
-	l, err := in.run(ctx, load.cache)
-	l.Load = load.end()
-	l.work = w
+	var l line
+	seen := during(func() { l, err = in.run(ctx, cache) })
+	l.work, l.Load = w, seen
 	return l, err
 }
 
-// command runs the command that plants lock-outs, under load.
+// command runs the command that plants lock-outs.
 func (o options) command(ctx context.Context) (line, error) {
-	load, err := o.Level.begin(o.Seed, lockouts, filepath.Join(o.State, "disk"))
-	if err != nil {
-		return line{}, err
-	}
 	cmd := exec.CommandContext(ctx, "sh", "-c", o.Lockouts)
 	cmd.Stdout, cmd.Stderr = o.Out, o.Out
-	err = cmd.Run()
-	l := line{work: lockouts, Load: load.end(), Verdict: "found", Good: err == nil}
+	var err error
+	l := line{work: lockouts, Started: time.Now(), Verdict: "found"}
+	l.Load = during(func() { err = cmd.Run() })
+	l.Took, l.Good = time.Since(l.Started), err == nil
 	if err != nil {
 		l.Verdict, l.Reason = "not found", err.Error()
 	}

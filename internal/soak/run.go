@@ -18,12 +18,12 @@ import (
 // installation is Hallmark as one product's administrators have it: a configuration, a state directory.
 type installation struct {
 	work
-	dir, bin string
+	owner, dir, bin string
 }
 
-// install makes the installation of a product, or finds it, and the repository of this run.
-func (o options) install(ctx context.Context, w work) (*installation, error) {
-	in := &installation{work: w, dir: filepath.Join(o.State, w.Product), bin: o.Bin}
+// install makes a lane's installation of a product, or finds it, and the repository of this run.
+func (o options) install(ctx context.Context, lane int, w work) (*installation, error) {
+	in := o.installation(lane, w)
 	if err := os.MkdirAll(in.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -35,6 +35,11 @@ func (o options) install(ctx context.Context, w work) (*installation, error) {
 		return nil, err
 	}
 	return in, nil
+}
+
+func (o options) installation(lane int, w work) *installation {
+	name := fmt.Sprintf("%s-%d", w.Product, lane)
+	return &installation{work: w, owner: "soak-" + name, dir: filepath.Join(o.State, name), bin: o.Bin}
 }
 
 func (in *installation) file(name string) string { return filepath.Join(in.dir, name) }
@@ -51,7 +56,7 @@ func (in *installation) configure(cache *slowCache) error {
 		upgrade = "upgrade: none-yet\n"
 	}
 	return os.WriteFile(in.file("hallmark.yaml"), fmt.Appendf(nil, `state-dir: %s
-owner: soak
+owner: %s
 product:
   repository: %s
 provider:
@@ -59,7 +64,7 @@ provider:
     cache: %s
 keep:
   candidates: 0
-%s`, in.file("state"), in.file("product"), cache.address(), upgrade), 0o600)
+%s`, in.file("state"), in.owner, in.file("product"), cache.address(), upgrade), 0o600)
 }
 
 // run does one nightly run and reads from the ledger what it came to.
