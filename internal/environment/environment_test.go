@@ -298,9 +298,13 @@ func (d *dying) UpdateEnvironment(ctx context.Context, id string, change func(*l
 
 // Killed between what a step did to the cloud and its record, in Up, Reboot and Relaunch.
 func TestKilledWithinSteps(t *testing.T) {
+	apart := 1
+	if testing.Short() { // a sample: under the race detector all of them take more than a minute
+		apart = 7
+	}
 	for _, origin := range []environment.Origin{environment.Base, environment.Prebuilt} {
 		t.Run(string(origin), func(t *testing.T) {
-			for n := 0; ; n++ {
+			for n := 0; ; n += apart {
 				g := newGroundTaking(t, time.Second)
 				site := g.site()
 				store := &dying{site.Store, n}

@@ -84,9 +84,13 @@ func (s *stopping) Sleep(ctx context.Context, d time.Duration) error {
 // The process dies at any moment of a server's provisioning and hand-over, with its connections, and the
 // next one begins at any moment after that: it does all steps again.
 func TestHandOverToAnotherProcess(t *testing.T) {
+	apart := 11
+	if testing.Short() { // a sample: under the race detector all of them take minutes
+		apart = 67
+	}
 	for name, pace := range paces() {
 		t.Run(name, func(t *testing.T) {
-			for n := 1; ; n += 11 {
+			for n := 1; ; n += apart {
 				for _, absent := range []time.Duration{0, 5 * time.Second, 9 * time.Second} {
 					g := newGroundTaking(t, 2*time.Second)
 					watched := &stopping{Clock: g.hand, left: n}
