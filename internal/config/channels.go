@@ -42,7 +42,7 @@ func (c *Config) Fits(kind, branch string) error {
 func (c *Config) Channel(kind, branch string) (string, error) {
 	p := c.Policy[kind]
 	name := p.ChannelFor(branch)
-	own := strings.Contains(p.Channel, branchMark) && !(kind == nightly && branch == c.Product.Development)
+	own := strings.Contains(p.Channel, branchMark) && (kind != nightly || branch != c.Product.Development)
 	if own && slices.Contains(c.Channels(), name) {
 		return "", fmt.Errorf("the own channel of branch %s would be %q, which is a channel of the configuration: rename the branch, or set policy.%s.channel to something like rc-{branch}", branch, name, kind)
 	}

@@ -123,7 +123,7 @@ func (e *Environment) removeControl(ctx context.Context, c control) {
 		"note its end":                  e.change(ctx, func(r *record) { r.ended(controlServer, e.site.clock().Now()) }),
 	} {
 		if err != nil {
-			e.site.log().Warn(what+"; destroying the environment will", "run", e.settings().Spec.Run, "env", e.ID(), "err", err)
+			e.site.log().Warn("the control server is left to the environment's end", "what", what, "run", e.settings().Spec.Run, "env", e.ID(), "err", err)
 		}
 	}
 }

@@ -103,7 +103,7 @@ func TestStrain(t *testing.T) {
 		"swaps":             {func(_ int, s *Sample) { s.Memory += 200 * time.Millisecond; s.SwappedB += 1 << 20 }, "short of memory: work stood still for 20% of the last 5m0s, 300 MiB came back from swap"},
 		"killed a process":  {func(n int, s *Sample) { s.Killed = uint64(n / 200); s.Memory += 10 * time.Millisecond }, "the kernel killed 1 processes"},
 		"its own limit":     {func(n int, s *Sample) { s.Killed = uint64(n / 200) }, ""},
-		"killed before all": {func(n int, s *Sample) { s.Killed = 7 }, ""},
+		"killed before all": {func(_ int, s *Sample) { s.Killed = 7 }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -163,17 +163,21 @@ func TestTimedOut(t *testing.T) {
 		busy := WithPace(t.Context(), &Gauge{})
 		for name, c := range map[string]struct {
 			make func(context.Context) (context.Context, context.CancelFunc)
-			ctx  context.Context
+			busy bool
 			want bool
 		}{
-			"ours, idle": {func(c context.Context) (context.Context, context.CancelFunc) { return WithTimeout(c, time.Second, nil) }, t.Context(), true},
-			"ours, busy": {func(c context.Context) (context.Context, context.CancelFunc) { return WithTimeout(c, time.Second, nil) }, busy, true},
+			"ours, idle": {func(c context.Context) (context.Context, context.CancelFunc) { return WithTimeout(c, time.Second, nil) }, false, true},
+			"ours, busy": {func(c context.Context) (context.Context, context.CancelFunc) { return WithTimeout(c, time.Second, nil) }, true, true},
 			"another's": {func(c context.Context) (context.Context, context.CancelFunc) {
 				return context.WithTimeout(c, time.Second)
-			}, busy, true},
-			"cancellation": {context.WithCancel, busy, false},
+			}, true, true},
+			"cancellation": {context.WithCancel, true, false},
 		} {
-			ctx, cancel := c.make(c.ctx)
+			outer := t.Context()
+			if c.busy {
+				outer = busy
+			}
+			ctx, cancel := c.make(outer)
 			if TimedOut(ctx) {
 				t.Errorf("%s: it had not ended", name)
 			}

@@ -56,7 +56,7 @@ func quarantine(ctx context.Context, parts Parts, found []Leftover) ([]Leftover,
 		}
 	}
 	if fresh > 0 {
-		parts.Log.Warn("the ledger does not know all of what this installation made: it is kept, `hallmark gc --dry-run` shows it", "new", fresh, "all", len(now), "such as", now[0].Kind+" "+now[0].Name, "why", now[0].Why)
+		parts.Log.Warn("the ledger does not know all of what this installation made: it is kept, `hallmark gc --dry-run` shows it", "new", fresh, "all", len(now), "such_as", now[0].Kind+" "+now[0].Name, "why", now[0].Why)
 	}
 	return found, nil
 }

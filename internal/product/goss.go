@@ -70,7 +70,7 @@ func gossProblems(data []byte) []gossError {
 		return empty
 	}
 	for _, d := range duplicates(root) {
-		problems = append(problems, gossError{d.line, d.problem, d.remedy})
+		problems = append(problems, gossError(d))
 	}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		problems = append(problems, kindProblems(root.Content[i], root.Content[i+1])...)

@@ -43,12 +43,12 @@ func ownKills() uint64 {
 		if len(fields) != 3 || fields[2] == "/" {
 			continue
 		}
-		switch {
-		case fields[1] == "":
+		switch fields[1] {
+		case "":
 			for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 				most = max(most, counter(path.Join(root, fields[2], "memory.events"), "oom_kill"))
 			}
-		case fields[1] == "memory":
+		case "memory":
 			most = max(most, counter(path.Join("/sys/fs/cgroup/memory", fields[2], "memory.oom_control"), "oom_kill"))
 		}
 	}

@@ -94,7 +94,11 @@ func TestUnused(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		for _, one := range err.(config.Errors) {
+		var all config.Errors
+		if !errors.As(err, &all) {
+			t.Errorf("%s: one problem and no list: %v", c.name, err)
+		}
+		for _, one := range all {
 			if one.Remedy == "" {
 				t.Errorf("%s: no remedy: %v", c.name, one)
 			}

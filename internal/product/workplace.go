@@ -57,7 +57,7 @@ func (w *workplace) close() error {
 	if err := os.RemoveAll(w.root); err == nil {
 		return nil
 	}
-	_ = filepath.WalkDir(w.root, func(name string, e fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(w.root, func(name string, e fs.DirEntry, _ error) error {
 		if e != nil && e.IsDir() {
 			_ = os.Chmod(name, 0o700) // what stays closed is told by the removal
 		}

@@ -66,7 +66,9 @@ func (c *slowCache) pass(client net.Conn) {
 			n, err := client.Read(question)
 			time.Sleep(time.Duration(c.delay.Load()))
 			if _, wrote := cache.Write(question[:n]); err != nil || wrote != nil {
-				_ = cache.(*net.TCPConn).CloseWrite()
+				if tcp, ok := cache.(*net.TCPConn); ok {
+					_ = tcp.CloseWrite()
+				}
 				return
 			}
 		}
