@@ -66,6 +66,26 @@ func (c *Config) Channels() []string {
 	return slices.Compact(names)
 }
 
+// mayBe reports whether a channel of this name is there, or comes with some branch.
+func (c *Config) mayBe(name string) bool {
+	if slices.Contains(c.Channels(), name) {
+		return true
+	}
+	p := c.Policy[release]
+	if !strings.Contains(p.Channel, branchMark) {
+		return false
+	}
+	if strings.ContainsAny(c.Product.Releases, `?[\`) {
+		return true
+	}
+	literals := strings.Split(c.Product.Releases, "*")
+	for i, l := range literals {
+		literals[i] = ChannelOf(l)
+	}
+	fits, err := path.Match(strings.ReplaceAll(p.Channel, branchMark, strings.Join(literals, "*")), name)
+	return fits || err != nil
+}
+
 // checkChannels wants channels that promotions can reach, and schedules of branches that fit.
 func (c *Config) checkChannels(at Place) {
 	if p := c.Policy[nightly]; p.ChannelFor(c.Product.Development) == ledger.Production {

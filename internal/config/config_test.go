@@ -530,12 +530,17 @@ func TestNotifyAndFreshness(t *testing.T) {
 		"notify: {timeout: 0s}":                          "notify.timeout",
 		"notify: {comand: [sh]}":                         "did you mean command",
 		"freshness: {development: 36h, production: 90d}": "",
-		"freshness: {development: forever}":              "which is no objective",
-		"freshness: {development: soon}":                 "is no age",
-		"keep: {unknown: 30d}":                           "",
-		"keep: {unknown: forever}":                       "",
-		"keep: {unknown: never}":                         "is no age: write forever, or a duration such as 30d",
-		"keep: {unknown: 0s}":                            "is no age",
+		"freshness: {developement: 36h}":                 "freshness.developement",
+		"freshness: {release/1.0: 36h}":                  "no channel has this name",
+		"freshness: {release-1.0: 36h}":                  "",
+		"freshness: {rc-release-1.0: 36h}\npolicy: {release: {channel: 'rc-{branch}'}}": "",
+		"freshness: {release-1.0: 36h}\npolicy: {release: {channel: 'rc-{branch}'}}":    "no channel has this name",
+		"freshness: {development: forever}":                                             "which is no objective",
+		"freshness: {development: soon}":                                                "is no age",
+		"keep: {unknown: 30d}":                                                          "",
+		"keep: {unknown: forever}":                                                      "",
+		"keep: {unknown: never}":                                                        "is no age: write forever, or a duration such as 30d",
+		"keep: {unknown: 0s}":                                                           "is no age",
 	} {
 		file := filepath.Join(t.TempDir(), "hallmark.yaml")
 		if err := os.WriteFile(file, []byte("product: {repository: p}\n"+text+"\n"), 0o600); err != nil {

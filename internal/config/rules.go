@@ -45,6 +45,9 @@ func (c *Config) Check(at Place) {
 		priced[p.Type] = i
 	}
 	for channel, age := range c.Freshness {
+		if !c.mayBe(channel) {
+			at.Problem("freshness."+channel, "no channel has this name: "+Hint(channel, c.Channels()), "name a channel of policy, or remove this one")
+		}
 		if age == 0 {
 			at.Problem("freshness."+channel, "is forever, which is no objective", "write a duration such as 36h, or remove the channel")
 		}
