@@ -106,6 +106,7 @@ func (l laboratory) setting(key string) string {
 // lab starts a laboratory of its own and ends it with the test.
 func (m *machine) lab() laboratory {
 	m.t.Helper()
+	m.inLaboratory = true
 	cmd := exec.Command(m.binary, "--state-dir", m.file("lab"), "--product-repository", m.repo,
 		"lab", "ec2", "--name", "account", "--cidr", "10.93.0.0/16", "--listen", "127.0.0.1:0")
 	out, err := cmd.StdoutPipe()
