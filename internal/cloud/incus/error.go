@@ -107,7 +107,7 @@ func (p *Provider) recovering(ctx context.Context, c *incusd.Client, err error) 
 }
 
 // errYoung says that Incus was started too short a time ago for its refusals to count.
-var errYoung = errors.New("Incus is still coming up")
+var errYoung = errors.New("still coming up")
 
 // processAge is how long a process of this machine has been running; it is not known of one elsewhere.
 func processAge(pid int) (time.Duration, bool) {

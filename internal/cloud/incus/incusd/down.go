@@ -10,7 +10,7 @@ import (
 
 // ErrInterrupted says that an operation ended without saying how: the daemon was stopped, killed or
 // started again meanwhile. What it was asked may be done, half done or not begun.
-var ErrInterrupted = errors.New("Incus forgot the operation: it went away meanwhile")
+var ErrInterrupted = errors.New("the operation is forgotten: Incus went away meanwhile")
 
 // forgotten reports whether the daemon does not know an operation that is waited for. An operation that did
 // not find what it works on (an image that was deleted meanwhile) has ended: it is not forgotten.

@@ -104,7 +104,7 @@ func fingerprintOf(metadata json.RawMessage, err error) (string, error) {
 		Fingerprint string `json:"fingerprint"`
 	}
 	if err := json.Unmarshal(metadata, &made); err != nil || made.Fingerprint == "" {
-		return "", errors.New("Incus made an image and does not say which")
+		return "", errors.New("the image that was made has no fingerprint")
 	}
 	return made.Fingerprint, nil
 }

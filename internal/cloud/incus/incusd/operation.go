@@ -3,6 +3,7 @@ package incusd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -51,7 +52,7 @@ func (c *Client) do(ctx context.Context, r request) (json.RawMessage, error) {
 		return nil, err
 	}
 	if op.ID == "" {
-		return nil, fmt.Errorf("Incus does not say which operation it started")
+		return nil, errors.New("the operation that began has no identifier")
 	}
 	op, err = c.wait(ctx, op.ID)
 	switch {

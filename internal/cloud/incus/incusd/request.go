@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -163,10 +164,10 @@ func jsonRequest(method string, body any, path []string) (request, error) {
 // into reads the metadata of an answer.
 func (a answer) into(it any) error {
 	if len(a.Metadata) == 0 {
-		return fmt.Errorf("Incus' answer has no metadata, which it documents")
+		return errors.New("the answer has no metadata, which Incus documents")
 	}
 	if err := json.Unmarshal(a.Metadata, it); err != nil {
-		return fmt.Errorf("Incus' answer is not what it documents: %w", err)
+		return fmt.Errorf("the answer is not what Incus documents: %w", err)
 	}
 	return nil
 }

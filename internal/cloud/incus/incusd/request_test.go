@@ -192,8 +192,8 @@ func TestStatuses(t *testing.T) {
 		"a refusal without a text":  {answers(403, "{}"), 403, "GET /1.0/instances/web-1: 403 Forbidden", false, false, false},
 		"no JSON":                   {answers(200, "<html>"), 0, "GET /1.0/instances/web-1: Incus' answer is not the JSON that it documents", false, false, false},
 		"no type":                   {answers(200, "{}"), 0, `GET /1.0/instances/web-1: Incus answers 200 OK, of a type "" that it does not document`, false, false, false},
-		"no metadata":               {answers(200, `{"type": "sync"}`), 0, "Incus' answer has no metadata", false, false, false},
-		"metadata of another shape": {reply(`["web-1"]`), 0, "Incus' answer is not what it documents", false, false, false},
+		"no metadata":               {answers(200, `{"type": "sync"}`), 0, "the answer has no metadata", false, false, false},
+		"metadata of another shape": {reply(`["web-1"]`), 0, "the answer is not what Incus documents", false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, client := serve(t, map[string][]http.HandlerFunc{"GET /1.0/instances/web-1": {c.answer}})
