@@ -36,8 +36,9 @@ vet: go
 	go vet ./...
 
 .PHONY: lint
-lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint with the import rules of docs/design.md
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint with the import rules of docs/design.md; docs/dependencies.md against go.mod
 	$< run ./...
+	go test ./docs
 
 # Built here rather than fetched ready-made, with the Go that builds the project.
 bin/golangci-lint-$(GOLANGCI_LINT_VERSION): | go

@@ -15,7 +15,7 @@ import (
 
 	"github.com/goss-org/goss"
 	"github.com/goss-org/goss/util"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/hallmark-ci/hallmark/internal/probe"
 )

@@ -3,7 +3,7 @@ package product
 import (
 	"fmt"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // duplicate is a key that a mapping has twice: readers take the last one, and the first is silently lost.

@@ -7,9 +7,6 @@ import (
 	"net"
 	"net/netip"
 
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
@@ -17,7 +14,7 @@ import (
 // createBridge makes a bridge on a free /24. Within this process one is made at a time. Against
 // other processes it looks again after creating: whoever then sees an overlap yields and tries the
 // next range. The later of two always sees the earlier.
-func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, bridge string, config api.ConfigMap) error {
+func (p *Provider) createBridge(ctx context.Context, c *incusd.Client, bridge string, config map[string]string) error {
 	select {
 	case p.addresses <- struct{}{}:
 		defer func() { <-p.addresses }()
@@ -36,9 +33,7 @@ func (p *Provider) createBridge(ctx context.Context, c client.InstanceServer, br
 		gateway := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
 		config["ipv4.address"] = gateway.String()
 		err = incusd.Undisturbed(ctx, func() error {
-			return c.CreateNetwork(api.NetworksPost{
-				Name: bridge, Type: "bridge", NetworkPut: api.NetworkPut{Config: config, Description: config[tagNetwork]},
-			})
+			return c.CreateBridge(ctx, bridge, config[tagNetwork], config)
 		})
 		if err != nil && classify(err) == cloud.CodeConflict {
 			return nil // another process was faster, for this very network
@@ -81,9 +76,9 @@ func subnets(within netip.Prefix, seed string) []netip.Prefix {
 }
 
 // inUse lists what other networks of this Incus and this host's other interfaces have.
-func inUse(ctx context.Context, c client.InstanceServer, except string) ([]netip.Prefix, error) {
+func inUse(ctx context.Context, c *incusd.Client, except string) ([]netip.Prefix, error) {
 	var taken []netip.Prefix
-	networks, err := incusd.List(ctx, c.GetNetworksAllProjects)
+	networks, err := incusd.List(ctx, c.AllNetworks)
 	if err != nil {
 		return nil, err
 	}

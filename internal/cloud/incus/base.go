@@ -14,9 +14,7 @@ import (
 	"runtime"
 	"time"
 
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
@@ -33,11 +31,8 @@ func (p *Provider) ImportBase(ctx context.Context, spec cloud.ImageSpec, rootfsP
 	if spec.Kind != cloud.Base {
 		return cloud.Image{}, refuse(call, "a root file system can only become a reference base")
 	}
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return cloud.Image{}, fail(call, err)
-	}
-	image, err := named(c, call, spec)
+	c := p.connect("")
+	image, err := named(ctx, c, call, spec)
 	if !absent(err) {
 		return image, fail(call, err)
 	}
@@ -55,41 +50,31 @@ func (p *Provider) ImportBase(ctx context.Context, spec cloud.ImageSpec, rootfsP
 	if err != nil {
 		return cloud.Image{}, fail(call, err)
 	}
-	if err := upload(c, spec, metadata, rootfs); err != nil {
+	if err := upload(ctx, c, spec, metadata, rootfs); err != nil {
 		return cloud.Image{}, fail(call, err)
 	}
-	image, err = named(c, call, spec)
+	image, err = named(ctx, c, call, spec)
 	return image, fail(call, err)
 }
 
-func upload(c client.InstanceServer, spec cloud.ImageSpec, metadata []byte, rootfs *os.File) error {
+func upload(ctx context.Context, c *incusd.Client, spec cloud.ImageSpec, metadata []byte, rootfs *os.File) error {
 	sum := sha256.New() // Incus' fingerprint is that of both files, one after the other
-	op, err := c.CreateImage(api.ImagesPost{ImagePut: api.ImagePut{Properties: properties(spec)}}, &client.ImageCreateArgs{
-		MetaFile: io.TeeReader(bytes.NewReader(metadata), sum), MetaName: "metadata.tar",
-		RootfsFile: io.TeeReader(rootfs, sum), RootfsName: filepath.Base(rootfs.Name()),
-		Type: "container",
-	})
-	result, err := incusd.Finish(c, op, err)
+	arrived, err := c.Upload(ctx, properties(spec),
+		incusd.ImageFile{Name: "metadata.tar", Content: io.TeeReader(bytes.NewReader(metadata), sum)},
+		incusd.ImageFile{Name: filepath.Base(rootfs.Name()), Content: io.TeeReader(rootfs, sum)})
 	sent := hex.EncodeToString(sum.Sum(nil))
-	arrived, _ := result["fingerprint"].(string)
 	switch {
 	case err != nil && classify(err) == cloud.CodeConflict: // all of it is there already
 	case err != nil:
 		return err
 	case arrived != sent:
-		op, err := c.DeleteImage(arrived)
-		_, err = incusd.Finish(c, op, err)
-		return errors.Join(fmt.Errorf("the upload is incomplete: %s was sent, %s arrived", sent, arrived), err)
+		return errors.Join(fmt.Errorf("the upload is incomplete: %s was sent, %s arrived", sent, arrived), c.DeleteImage(ctx, arrived))
 	}
-	err = c.CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{
-		Name: spec.Name, Type: "container", ImageAliasesEntryPut: api.ImageAliasesEntryPut{Target: sent},
-	}})
+	err = c.CreateImageAlias(ctx, spec.Name, sent)
 	if err != nil && classify(err) == cloud.CodeConflict { // another process was faster; ours may be a second one
-		found, _, gone := c.GetImage(sent)
+		found, gone := c.Image(ctx, sent)
 		if gone == nil && len(found.Aliases) == 0 {
-			op, err := c.DeleteImage(sent)
-			_, err = incusd.Finish(c, op, err)
-			return err
+			return c.DeleteImage(ctx, sent)
 		}
 		return nil
 	}
@@ -120,14 +105,32 @@ config:
 `},
 }
 
+// imageMetadata is metadata.yaml of an image, with what we use of its fields: see "Image format" in Incus'
+// documentation.
+type imageMetadata struct {
+	Architecture string                   `yaml:"architecture"`
+	CreationDate int64                    `yaml:"creation_date"` // seconds since 1970
+	Properties   map[string]string        `yaml:"properties"`
+	Templates    map[string]imageTemplate `yaml:"templates"` // by the path of what is made of it
+}
+
+// imageTemplate is a file that Incus writes into an instance.
+type imageTemplate struct {
+	When     []string `yaml:"when"` // create, copy, rename, start
+	Template string   `yaml:"template"`
+	Mode     string   `yaml:"mode"`
+	UID      string   `yaml:"uid"`
+	GID      string   `yaml:"gid"`
+}
+
 func metadataTarball(spec cloud.ImageSpec, now time.Time) ([]byte, error) {
-	metadata := api.ImageMetadata{
+	metadata := imageMetadata{
 		Architecture: architecture(), CreationDate: now.Unix(), Properties: properties(spec),
-		Templates: map[string]*api.ImageMetadataTemplate{},
+		Templates: map[string]imageTemplate{},
 	}
 	files := map[string][]byte{}
 	for _, t := range templates {
-		metadata.Templates[t.path] = &api.ImageMetadataTemplate{
+		metadata.Templates[t.path] = imageTemplate{
 			When: []string{"create", "copy"}, Template: t.file, Mode: t.mode, UID: "0", GID: "0",
 		}
 		files[t.file] = []byte(t.text)

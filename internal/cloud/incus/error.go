@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
 	"github.com/prometheus/procfs"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
@@ -66,8 +64,7 @@ func classify(err error) cloud.Code {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return cloud.CodeDown
 	}
-	status, _ := api.StatusErrorMatch(err)
-	switch status {
+	switch incusd.StatusOf(err) {
 	case http.StatusConflict, http.StatusPreconditionFailed:
 		return cloud.CodeConflict
 	case http.StatusTooManyRequests:
@@ -90,23 +87,20 @@ func classify(err error) cloud.Code {
 	return cloud.CodeRefused
 }
 
-// stale reports whether somebody else changed what we read and wanted to write.
-func stale(err error) bool { return api.StatusErrorCheck(err, http.StatusPreconditionFailed) }
-
 // convalescence is how long after its start Incus may refuse what it usually does: after a kill it brings
 // servers back, and containers cannot be started for some seconds ("forkstart … exit status 1").
 const convalescence = time.Minute
 
 // recovering makes of a refusal an outage if Incus has only just been started.
-func (p *Provider) recovering(ctx context.Context, c client.InstanceServer, err error) error {
+func (p *Provider) recovering(ctx context.Context, c *incusd.Client, err error) error {
 	if err == nil || ctx.Err() != nil || classify(err) != cloud.CodeRefused {
 		return err
 	}
-	info, _, lost := c.GetServer()
+	info, lost := c.Server(ctx)
 	if lost != nil {
 		return errors.Join(lost, err) // it is down now: the first error decides
 	}
-	if age, known := processAge(info.Environment.ServerPid); known && age < convalescence {
+	if age, known := processAge(info.Environment.ServerPID); known && age < convalescence {
 		return fmt.Errorf("%w: Incus was started %s ago: %v", errYoung, age.Round(time.Second), err) //nolint:errorlint // its code is another one now
 	}
 	return err

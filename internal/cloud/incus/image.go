@@ -7,9 +7,6 @@ import (
 	"path"
 	"strings"
 
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
@@ -50,11 +47,8 @@ func (p *Provider) Capture(ctx context.Context, id cloud.ServerID, spec cloud.Im
 	if err := checkImage(call, spec); err != nil {
 		return cloud.Image{}, err
 	}
-	images, err := p.connect(ctx, "")
-	if err != nil {
-		return cloud.Image{}, fail(call, err)
-	}
-	image, err := named(images, call, spec)
+	images := p.connect("")
+	image, err := named(ctx, images, call, spec)
 	if !absent(err) {
 		return image, fail(call, err)
 	}
@@ -63,31 +57,25 @@ func (p *Provider) Capture(ctx context.Context, id cloud.ServerID, spec cloud.Im
 		return cloud.Image{}, fail(call, err)
 	}
 	// Perhaps an earlier caller died, and Incus is still at it.
-	if err := incusd.Settle(c, publishing); err != nil {
+	if err := incusd.Settle(ctx, c, publishing); err != nil {
 		return cloud.Image{}, fail(call, err)
 	}
-	if image, err = named(images, call, spec); !absent(err) {
+	if image, err = named(ctx, images, call, spec); !absent(err) {
 		return image, fail(call, err)
 	}
-	if state, _, err := c.GetInstanceState(in.Name); err != nil {
+	if state, err := c.InstanceState(ctx, in.Name); err != nil {
 		return cloud.Image{}, fail(call, err)
-	} else if state.StatusCode != api.Stopped {
+	} else if state.StatusCode != incusd.Stopped {
 		return cloud.Image{}, refuse(call, "%s is %s: stop it first", id, strings.ToLower(state.Status))
 	}
 	err = incusd.Patiently(ctx, c, in.Name, func() error {
-		op, err := c.CreateImage(api.ImagesPost{
-			ImagePut:             api.ImagePut{Properties: properties(spec)},
-			Source:               &api.ImagesPostSource{Type: "instance", Name: in.Name},
-			CompressionAlgorithm: "none",
-			Aliases:              []api.ImageAlias{{Name: spec.Name}},
-		}, nil)
-		_, err = incusd.Finish(c, op, err)
+		_, err := c.Publish(ctx, incusd.Publication{Instance: in.Name, Properties: properties(spec), Alias: spec.Name})
 		return err
 	})
 	if err != nil && classify(err) != cloud.CodeConflict {
 		return cloud.Image{}, fail(call, err)
 	}
-	image, err = named(images, call, spec)
+	image, err = named(ctx, images, call, spec)
 	return image, fail(call, err)
 }
 
@@ -111,12 +99,12 @@ func properties(spec cloud.ImageSpec) map[string]string {
 }
 
 // named finds the image of a name, which is its alias. The alias is set when the image is complete.
-func named(c client.InstanceServer, call string, spec cloud.ImageSpec) (cloud.Image, error) {
-	alias, _, err := c.GetImageAlias(spec.Name)
+func named(ctx context.Context, c *incusd.Client, call string, spec cloud.ImageSpec) (cloud.Image, error) {
+	fingerprint, err := c.ImageAlias(ctx, spec.Name)
 	if err != nil {
 		return cloud.Image{}, err
 	}
-	found, _, err := c.GetImage(alias.Target)
+	found, err := c.Image(ctx, fingerprint)
 	if err != nil {
 		return cloud.Image{}, err
 	}
@@ -129,11 +117,7 @@ func named(c client.InstanceServer, call string, spec cloud.ImageSpec) (cloud.Im
 
 // Images looks in the default project, where all images are.
 func (p *Provider) Images(ctx context.Context, filter cloud.Filter) ([]cloud.Image, error) {
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return nil, fail("list images", err)
-	}
-	all, err := incusd.List(ctx, c.GetImages)
+	all, err := incusd.List(ctx, p.connect("").Images)
 	if err != nil {
 		return nil, fail("list images", err)
 	}
@@ -141,13 +125,13 @@ func (p *Provider) Images(ctx context.Context, filter cloud.Filter) ([]cloud.Ima
 	for i := range all {
 		// One without its alias was never completed; Owned lists it, nobody should use it.
 		if len(all[i].Aliases) > 0 && fits(tagsOf(all[i].Properties), filter) {
-			images = append(images, image(&all[i]))
+			images = append(images, image(all[i]))
 		}
 	}
 	return images, nil
 }
 
-func image(in *api.Image) cloud.Image {
+func image(in incusd.Image) cloud.Image {
 	return cloud.Image{
 		ID: cloud.ImageID(in.Fingerprint), Name: in.Properties[tagName], Kind: cloud.Kind(in.Properties[tagKind]),
 		Digest: in.Fingerprint, Created: in.UploadedAt, SizeBytes: in.Size,
@@ -161,11 +145,5 @@ func (p *Provider) DeleteImage(ctx context.Context, id cloud.ImageID) error {
 	if id == "" {
 		return nil
 	}
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return fail(call, err)
-	}
-	op, err := c.DeleteImage(string(id))
-	_, err = incusd.Finish(c, op, err)
-	return skipAbsent(fail(call, err))
+	return skipAbsent(fail(call, p.connect("").DeleteImage(ctx, string(id))))
 }

@@ -19,8 +19,6 @@ import (
 	"net/netip"
 	"time"
 
-	client "github.com/lxc/incus/v6/client"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
@@ -80,17 +78,13 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 		return nil, refuse("connect", "the range %s has no IPv4 /24", cfg.Range)
 	}
 	p := &Provider{cfg: cfg, addresses: make(chan struct{}, 1)}
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return nil, fail("connect", err)
-	}
-	if _, _, err := c.GetStoragePool(cfg.Pool); err != nil {
+	if _, err := p.connect("").Pool(ctx, cfg.Pool); err != nil {
 		return nil, fail("find storage pool "+cfg.Pool, err)
 	}
 	return p, p.guard(ctx)
 }
 
 // connect gives a client for one project ("": default). Every call has its own.
-func (p *Provider) connect(ctx context.Context, project string) (client.InstanceServer, error) {
-	return incusd.Connect(ctx, p.cfg.Socket, "hallmark", project)
+func (p *Provider) connect(project string) *incusd.Client {
+	return incusd.Connect(p.cfg.Socket, "hallmark", project)
 }

@@ -8,12 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strconv"
 	"time"
-
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
@@ -40,19 +36,16 @@ func (p *Provider) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (c
 	if spec.Tags.Owner == "" {
 		return cloud.Network{}, refuse(call, "no owner in its tags")
 	}
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return cloud.Network{}, fail(call, err)
-	}
+	c := p.connect("")
 	if err := p.guard(ctx); err != nil {
 		return cloud.Network{}, err
 	}
 	tags := label(map[string]string{tagNetwork: spec.Name}, spec.Tags)
-	if err := claimProject(c, spec.Name, tags); err != nil {
+	if err := claimProject(ctx, c, spec.Name, tags); err != nil {
 		return cloud.Network{}, fail(call, err)
 	}
 	// The bridge is closed from its first moment; the way out is opened when its range is known.
-	if err := ensureACL(c, spec.Name, tags); err != nil {
+	if err := ensureACL(ctx, c, spec.Name, tags); err != nil {
 		return cloud.Network{}, fail(call, err)
 	}
 	bridge, err := p.ensureBridge(ctx, c, spec, tags)
@@ -67,13 +60,13 @@ func (p *Provider) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (c
 		return cloud.Network{}, err
 	}
 	rules := p.egress(n, spec.Egress)
-	return n, fail(call, changeACL(ctx, c, spec.Name, func(acl *api.NetworkACLPut) { acl.Egress = rules }))
+	return n, fail(call, changeACL(ctx, c, spec.Name, func(acl *incusd.NetworkACLRules) { acl.Egress = rules }))
 }
 
 // claimProject creates the project of a network, or finds that of the same owner. It comes first:
 // whoever has the project has the name.
-func claimProject(c client.InstanceServer, name string, tags map[string]string) error {
-	config := api.ConfigMap{
+func claimProject(ctx context.Context, c *incusd.Client, name string, tags map[string]string) error {
+	config := map[string]string{
 		"features.images":          "false",
 		"features.networks":        "false",
 		"features.networks.zones":  "false",
@@ -84,18 +77,16 @@ func claimProject(c client.InstanceServer, name string, tags map[string]string) 
 	for k, v := range tags {
 		config[k] = v
 	}
-	found, _, err := c.GetProject(name)
+	found, err := c.Project(ctx, name)
 	if absent(err) {
-		err = c.CreateProject(api.ProjectsPost{Name: name, ProjectPut: api.ProjectPut{
-			Config: config, Description: "Hallmark environment",
-		}})
+		err = c.CreateProject(ctx, name, "Hallmark environment", config)
 		if err == nil {
 			return nil
 		}
 		if classify(err) != cloud.CodeConflict { // another process was faster
 			return fmt.Errorf("create project: %w", err)
 		}
-		found, _, err = c.GetProject(name)
+		found, err = c.Project(ctx, name)
 	}
 	if err != nil {
 		return fmt.Errorf("find project: %w", err)
@@ -115,13 +106,13 @@ func bridgeName(network string) string {
 // egress are the rules for what servers send. Packets between servers of one bridge pass no rules
 // unless the kernel filters bridges too (br_netfilter, which Docker for one switches on), so these
 // are allowed explicitly. The gateway, which is the host, is not among them.
-func (p *Provider) egress(n cloud.Network, list []cloud.Egress) []api.NetworkACLRule {
-	rules := []api.NetworkACLRule{{
+func (p *Provider) egress(n cloud.Network, list []cloud.Egress) []incusd.NetworkACLRule {
+	rules := []incusd.NetworkACLRule{{
 		Action: "allow", State: "enabled", Description: "servers among themselves",
 		Destination: n.Gateway.Next().String() + "-" + last(n.Prefix).String(),
 	}}
 	allow := func(what string, to netip.Prefix, port uint16) {
-		rules = append(rules, api.NetworkACLRule{
+		rules = append(rules, incusd.NetworkACLRule{
 			Action: "allow", State: "enabled", Description: what,
 			Destination: to.Masked().String(), Protocol: "tcp", DestinationPort: strconv.Itoa(int(port)),
 		})
@@ -136,14 +127,11 @@ func (p *Provider) egress(n cloud.Network, list []cloud.Egress) []api.NetworkACL
 }
 
 // ensureACL makes an ACL that allows nothing, or leaves the one that is there.
-func ensureACL(c client.InstanceServer, network string, tags map[string]string) error {
+func ensureACL(ctx context.Context, c *incusd.Client, network string, tags map[string]string) error {
 	name := bridgeName(network)
-	_, _, err := c.GetNetworkACL(name)
+	err := c.FindNetworkACL(ctx, name)
 	if absent(err) {
-		err = c.CreateNetworkACL(api.NetworkACLsPost{
-			NetworkACLPost: api.NetworkACLPost{Name: name},
-			NetworkACLPut:  api.NetworkACLPut{Description: network, Config: tags},
-		})
+		err = c.CreateNetworkACL(ctx, name, network, tags)
 		if err != nil && classify(err) == cloud.CodeConflict { // another process was faster
 			return nil
 		}
@@ -156,18 +144,10 @@ func ensureACL(c client.InstanceServer, network string, tags map[string]string) 
 
 // changeACL reads, changes and writes a network's ACL until nobody interferes: Incus 6.0 walks all ACLs of
 // the project when it writes one, and does not find those that go away meanwhile.
-func changeACL(ctx context.Context, c client.InstanceServer, network string, change func(*api.NetworkACLPut)) error {
+func changeACL(ctx context.Context, c *incusd.Client, network string, change func(*incusd.NetworkACLRules)) error {
 	for {
-		acl, etag, err := c.GetNetworkACL(bridgeName(network))
-		if err != nil {
-			return err
-		}
-		put := acl.Writable()
-		change(&put)
-		if slices.Equal(put.Ingress, acl.Ingress) && slices.Equal(put.Egress, acl.Egress) {
-			return nil
-		}
-		if err := c.UpdateNetworkACL(acl.Name, put, etag); !stale(err) && !incusd.Absent(err) {
+		err := c.ChangeNetworkACL(ctx, bridgeName(network), change)
+		if !incusd.Stale(err) && (!incusd.Absent(err) || c.FindNetworkACL(ctx, bridgeName(network)) != nil) {
 			return err
 		}
 		if err := (clock.Machine{}).Sleep(ctx, 10*time.Millisecond); err != nil {
@@ -178,7 +158,7 @@ func changeACL(ctx context.Context, c client.InstanceServer, network string, cha
 
 // ensureBridge finds a bridge or makes it. Twice, if need be: the first may have been somebody's who
 // never completed it.
-func (p *Provider) ensureBridge(ctx context.Context, c client.InstanceServer, spec cloud.NetworkSpec, tags map[string]string) (*api.Network, error) {
+func (p *Provider) ensureBridge(ctx context.Context, c *incusd.Client, spec cloud.NetworkSpec, tags map[string]string) (incusd.Network, error) {
 	bridge := bridgeName(spec.Name)
 	for try := 1; ; try++ {
 		found, err := awaitBridge(ctx, c, bridge)
@@ -189,13 +169,13 @@ func (p *Provider) ensureBridge(ctx context.Context, c client.InstanceServer, sp
 			err = p.createBridge(ctx, c, bridge, bridgeConfig(spec, bridge, tags))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+			return incusd.Network{}, fmt.Errorf("bridge %s: %w", bridge, err)
 		}
 	}
 }
 
-func bridgeConfig(spec cloud.NetworkSpec, bridge string, tags map[string]string) api.ConfigMap {
-	config := api.ConfigMap{
+func bridgeConfig(spec cloud.NetworkSpec, bridge string, tags map[string]string) map[string]string {
+	config := map[string]string{
 		"ipv4.nat":     strconv.FormatBool(len(spec.Egress) > 0),
 		"ipv6.address": "none",
 		"dns.domain":   domain,
@@ -216,32 +196,29 @@ func bridgeConfig(spec cloud.NetworkSpec, bridge string, tags map[string]string)
 
 // awaitBridge gives a bridge that is complete; CodeNotFound if there is none. One that somebody is
 // just making it waits for; one that nobody completes, because Incus was killed, it takes away.
-func awaitBridge(ctx context.Context, c client.InstanceServer, bridge string) (*api.Network, error) {
+func awaitBridge(ctx context.Context, c *incusd.Client, bridge string) (incusd.Network, error) {
 	const tries, wait = 100, 100 * time.Millisecond
 	for range tries {
-		found, _, err := c.GetNetwork(bridge)
-		if err != nil || found.Status == api.NetworkStatusCreated && found.Config["ipv4.address"] != "" {
+		found, err := c.Network(ctx, bridge)
+		if err != nil || found.Status == incusd.NetworkCreated && found.Config["ipv4.address"] != "" {
 			return found, err
 		}
 		if err := (clock.Machine{}).Sleep(ctx, wait); err != nil {
-			return nil, err
+			return incusd.Network{}, err
 		}
 	}
 	if err := incusd.RemoveNetwork(ctx, c, bridge); err != nil {
-		return nil, err
+		return incusd.Network{}, err
 	}
-	return nil, &cloud.Error{Call: "find bridge " + bridge, Code: cloud.CodeNotFound, Err: errors.New("it was never completed")}
+	return incusd.Network{}, &cloud.Error{Call: "find bridge " + bridge, Code: cloud.CodeNotFound, Err: errors.New("it was never completed")}
 }
 
 // AllowAdmin replaces the ingress rules: tcp/22 to each address, from the host's own end of the
 // bridge only.
 func (p *Provider) AllowAdmin(ctx context.Context, id cloud.NetworkID, addresses []netip.Addr) error {
 	call := "allow admin access in " + string(id)
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return fail(call, err)
-	}
-	bridge, _, err := c.GetNetwork(bridgeName(string(id)))
+	c := p.connect("")
+	bridge, err := c.Network(ctx, bridgeName(string(id)))
 	if err != nil {
 		return fail(call, err)
 	}
@@ -249,17 +226,17 @@ func (p *Provider) AllowAdmin(ctx context.Context, id cloud.NetworkID, addresses
 	if err != nil {
 		return fail(call, err)
 	}
-	rules := []api.NetworkACLRule{}
+	rules := []incusd.NetworkACLRule{}
 	for _, a := range addresses {
 		if !n.Prefix.Contains(a) {
 			return refuse(call, "%s is not in %s", a, n.Prefix)
 		}
-		rules = append(rules, api.NetworkACLRule{
+		rules = append(rules, incusd.NetworkACLRule{
 			Action: "allow", State: "enabled", Description: "admin", Protocol: "tcp", DestinationPort: "22",
 			Source: n.Gateway.String() + "/32", Destination: a.String() + "/32",
 		})
 	}
-	return fail(call, changeACL(ctx, c, string(id), func(acl *api.NetworkACLPut) { acl.Ingress = rules }))
+	return fail(call, changeACL(ctx, c, string(id), func(acl *incusd.NetworkACLRules) { acl.Ingress = rules }))
 }
 
 // DeleteNetwork refuses (CodeRefused) while servers or volumes are in it. The project goes first:
@@ -270,11 +247,8 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 	if !name.MatchString(string(id)) || id == "default" {
 		return nil // never one of ours
 	}
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return fail(call, err)
-	}
-	project, _, err := c.GetProject(string(id))
+	c := p.connect("")
+	project, err := c.Project(ctx, string(id))
 	if err != nil && !absent(err) {
 		return fail(call, err)
 	}
@@ -291,12 +265,12 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 		return fail(call, err)
 	}
 	return fail(call, incusd.Remove(ctx,
-		func() error { return c.DeleteNetworkACL(bridge) },
-		func() error { _, _, err := c.GetNetworkACL(bridge); return err }))
+		func() error { return c.DeleteNetworkACL(ctx, bridge) },
+		func() error { return c.FindNetworkACL(ctx, bridge) }))
 }
 
 // network reads a cloud.Network from its bridge.
-func (p *Provider) network(name string, bridge *api.Network) (cloud.Network, error) {
+func (p *Provider) network(name string, bridge incusd.Network) (cloud.Network, error) {
 	gateway, err := netip.ParsePrefix(bridge.Config["ipv4.address"])
 	if err != nil {
 		return cloud.Network{}, fmt.Errorf("address of bridge %s: %w", bridge.Name, err)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
@@ -17,10 +15,7 @@ func (p *Provider) Owned(ctx context.Context, owner string) ([]cloud.Resource, e
 	if owner == "" {
 		return nil, refuse(call, "no owner given")
 	}
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return nil, fail(call, err)
-	}
+	c := p.connect("")
 	owned := []cloud.Resource{}
 	add := func(kind cloud.ResourceKind, id, name string, config map[string]string) {
 		if config[tagOwner] == owner {
@@ -28,33 +23,31 @@ func (p *Provider) Owned(ctx context.Context, owner string) ([]cloud.Resource, e
 		}
 	}
 
-	instances, err := c.GetInstancesAllProjects(api.InstanceTypeAny)
+	instances, err := c.AllInstances(ctx)
 	if err != nil {
 		return nil, fail(call, err)
 	}
 	for _, in := range instances {
-		add(cloud.KindServer, string(serverID(&in)), in.Name, in.Config)
+		add(cloud.KindServer, string(serverID(in)), in.Name, in.Config)
 	}
 
-	volumes, err := c.GetStoragePoolVolumesAllProjects(p.cfg.Pool)
+	volumes, err := c.AllVolumes(ctx, p.cfg.Pool)
 	if err != nil {
 		return nil, fail(call, err)
 	}
 	for _, v := range volumes {
-		if _, _, snapshot := api.GetParentAndSnapshotName(v.Name); v.Type == custom && !snapshot {
-			add(cloud.KindVolume, v.Project+"/"+v.Name, v.Name, v.Config)
-		}
+		add(cloud.KindVolume, v.Project+"/"+v.Name, v.Name, v.Config)
 	}
 
-	projects, err := incusd.List(ctx, c.GetProjects)
+	projects, err := incusd.List(ctx, c.Projects)
 	if err != nil {
 		return nil, fail(call, err)
 	}
-	bridges, err := incusd.List(ctx, c.GetNetworks)
+	bridges, err := incusd.List(ctx, c.Networks)
 	if err != nil {
 		return nil, fail(call, err)
 	}
-	acls, err := incusd.List(ctx, c.GetNetworkACLs)
+	acls, err := incusd.List(ctx, c.NetworkACLs)
 	if err != nil {
 		return nil, fail(call, err)
 	}
@@ -75,7 +68,7 @@ func (p *Provider) Owned(ctx context.Context, owner string) ([]cloud.Resource, e
 		network(acl.Config)
 	}
 
-	images, err := incusd.List(ctx, c.GetImages)
+	images, err := incusd.List(ctx, c.Images)
 	if err != nil {
 		return nil, fail(call, err)
 	}

@@ -10,40 +10,34 @@ import (
 	"strconv"
 	"strings"
 
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // serverID is "project/name/launch". The last part stands for the token: a server that is launched
 // again under its old name is another one, and whoever still knows the old one can't hurt it.
-func serverID(in *api.Instance) cloud.ServerID {
+func serverID(in incusd.Instance) cloud.ServerID {
 	sum := sha256.Sum256([]byte(in.Config[tagToken]))
 	return cloud.ServerID(in.Project + "/" + in.Name + "/" + hex.EncodeToString(sum[:4]))
 }
 
 // lookup connects to the project of a server and reads the server.
-func (p *Provider) lookup(ctx context.Context, id cloud.ServerID) (client.InstanceServer, *api.Instance, error) {
+func (p *Provider) lookup(ctx context.Context, id cloud.ServerID) (*incusd.Client, incusd.Instance, error) {
 	lost := func(why string) error {
 		return &cloud.Error{Call: "find server " + string(id), Code: cloud.CodeNotFound, Err: errors.New(why)}
 	}
 	project, rest, _ := strings.Cut(string(id), "/")
 	name, launch, ok := strings.Cut(rest, "/")
 	if !ok || project == "" || name == "" || launch == "" {
-		return nil, nil, lost("no server has such an identifier")
+		return nil, incusd.Instance{}, lost("no server has such an identifier")
 	}
-	c, err := p.connect(ctx, project)
+	c := p.connect(project)
+	in, err := c.Instance(ctx, name)
 	if err != nil {
-		return nil, nil, err
-	}
-	in, _, err := c.GetInstance(name)
-	if err != nil {
-		return nil, nil, err
+		return nil, incusd.Instance{}, err
 	}
 	if serverID(in) != id {
-		return nil, nil, lost("another server has its name now")
+		return nil, incusd.Instance{}, lost("another server has its name now")
 	}
 	return c, in, nil
 }
@@ -63,11 +57,9 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	case !spec.Address.Is4():
 		return cloud.Server{}, refuse(call, "no IPv4 address")
 	}
-	c, err := p.connect(ctx, project)
-	if err != nil {
-		return cloud.Server{}, fail(call, err)
-	}
-	if _, err = launched(c, spec); absent(err) {
+	c := p.connect(project)
+	_, err := launched(ctx, c, spec)
+	if absent(err) {
 		err = p.create(ctx, c, spec)
 	}
 	if err != nil {
@@ -76,7 +68,7 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	if err := p.completeLaunch(ctx, c, spec); err != nil {
 		return cloud.Server{}, fail(call, p.recovering(ctx, c, err))
 	}
-	found, _, err := c.GetInstance(spec.Name)
+	found, err := c.Instance(ctx, spec.Name)
 	if err != nil {
 		return cloud.Server{}, fail(call, err)
 	}
@@ -85,41 +77,39 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 
 // create makes a container and starts it, or finds the one that an earlier call made. While Incus still
 // works on such a call, whose caller went away, the container may not be listed yet: its name is busy.
-func (p *Provider) create(ctx context.Context, c client.InstanceServer, spec cloud.ServerSpec) error {
-	request, err := p.container(c, spec)
+func (p *Provider) create(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) error {
+	request, err := p.container(ctx, c, spec)
 	if err != nil {
 		return err
 	}
 	err = incusd.Patiently(ctx, c, spec.Name, func() error {
-		op, err := c.CreateInstance(request)
-		_, err = incusd.Finish(c, op, err)
-		return err
+		return c.CreateInstance(ctx, request)
 	})
 	if err != nil && !taken(err) {
 		return discreet(p.recovering(ctx, c, err))
 	}
-	_, err = launched(c, spec)
+	_, err = launched(ctx, c, spec)
 	return err
 }
 
 // launched finds the server that an earlier call with the same token made.
-func launched(c client.InstanceServer, spec cloud.ServerSpec) (*api.Instance, error) {
-	others, err := c.GetInstances(api.InstanceTypeContainer)
+func launched(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) (incusd.Instance, error) {
+	others, err := c.Instances(ctx)
 	if err != nil {
-		return nil, err
+		return incusd.Instance{}, err
 	}
 	for i := range others {
 		sameName, sameToken := others[i].Name == spec.Name, others[i].Config[tagToken] == spec.Token
 		switch {
 		case sameName && sameToken:
-			return &others[i], nil
+			return others[i], nil
 		case sameName:
-			return nil, conflict("launch "+spec.Name, "a server of that name was launched with another token")
+			return incusd.Instance{}, conflict("launch "+spec.Name, "a server of that name was launched with another token")
 		case sameToken:
-			return nil, conflict("launch "+spec.Name, "that token launched %s", others[i].Name)
+			return incusd.Instance{}, conflict("launch "+spec.Name, "that token launched %s", others[i].Name)
 		}
 	}
-	return nil, &cloud.Error{Call: "find server " + spec.Name, Code: cloud.CodeNotFound, Err: errors.New("not launched yet")}
+	return incusd.Instance{}, &cloud.Error{Call: "find server " + spec.Name, Code: cloud.CodeNotFound, Err: errors.New("not launched yet")}
 }
 
 // taken reports whether the instance itself was there already, rather than something it needs.
@@ -139,34 +129,33 @@ func discreet(err error) error {
 // completeLaunch starts a server that was created but never started: the one who launched it died
 // in between. A server that somebody stopped later stays stopped. One that cannot be started was perhaps
 // left half made by an Incus that was killed: nothing has ever run in it, so it is made anew, once.
-func (p *Provider) completeLaunch(ctx context.Context, c client.InstanceServer, spec cloud.ServerSpec) error {
-	if err := incusd.Settle(c, incusd.On(spec.Name)); err != nil {
+func (p *Provider) completeLaunch(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) error {
+	if err := incusd.Settle(ctx, c, incusd.On(spec.Name)); err != nil {
 		return err
 	}
-	found, _, err := c.GetInstance(spec.Name)
+	found, err := c.Instance(ctx, spec.Name)
 	if err != nil || !neverStarted(found) {
 		return err
 	}
-	start := api.InstanceStatePut{Action: "start", Timeout: -1}
+	start := incusd.StateChange{Action: "start"}
 	if err = p.switchTo(ctx, c, spec.Name, start); err == nil || classify(err) != cloud.CodeRefused {
 		return err
 	}
 	p.cfg.Log.Warn("a server that was created and never started is made anew", "server", spec.Name, "err", err)
-	op, removed := c.DeleteInstance(spec.Name)
-	if _, removed = incusd.Finish(c, op, removed); removed != nil && !absent(removed) {
+	if removed := c.DeleteInstance(ctx, spec.Name); removed != nil && !absent(removed) {
 		return errors.Join(err, removed)
 	}
 	return p.create(ctx, c, spec)
 }
 
-func neverStarted(in *api.Instance) bool {
-	return in.StatusCode == api.Stopped && (in.LastUsedAt.IsZero() || in.LastUsedAt.Unix() <= 0)
+func neverStarted(in incusd.Instance) bool {
+	return in.StatusCode == incusd.Stopped && (in.LastUsedAt.IsZero() || in.LastUsedAt.Unix() <= 0)
 }
 
 // container translates a specification. Root disk and network are the instance's own devices, so
 // that there is no profile to keep.
-func (p *Provider) container(c client.InstanceServer, spec cloud.ServerSpec) (api.InstancesPost, error) {
-	config := api.ConfigMap(label(map[string]string{tagToken: spec.Token}, spec.Tags))
+func (p *Provider) container(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) (incusd.NewInstance, error) {
+	config := label(map[string]string{tagToken: spec.Token}, spec.Tags)
 	config["security.guestapi"] = "false" // a server has no business with its host
 	if spec.UserData != "" {
 		config["cloud-init.user-data"] = spec.UserData
@@ -177,53 +166,47 @@ func (p *Provider) container(c client.InstanceServer, spec cloud.ServerSpec) (ap
 	if spec.MemoryMiB > 0 {
 		config["limits.memory"] = strconv.Itoa(spec.MemoryMiB) + "MiB"
 	}
-	devices := api.DevicesMap{
+	devices := incusd.Devices{
 		"root": {"type": "disk", "path": "/", "pool": p.cfg.Pool},
 		"eth0": {
 			"type": "nic", "name": "eth0", "network": bridgeName(string(spec.Network)),
 			"ipv4.address": spec.Address.String(), "hwaddr": hardwareAddress(spec.Address),
 		},
 	}
-	if _, _, err := c.GetImage(string(spec.Image)); err != nil { // Incus itself would not say what is missing
-		return api.InstancesPost{}, err
+	if _, err := c.Image(ctx, string(spec.Image)); err != nil { // Incus itself would not say what is missing
+		return incusd.NewInstance{}, err
 	}
 	for _, id := range spec.Volumes {
-		volume, err := p.volume(c, id)
+		volume, err := p.volume(ctx, c, id)
 		if err != nil {
-			return api.InstancesPost{}, err
+			return incusd.NewInstance{}, err
 		}
 		if volume.Attached != "" {
-			return api.InstancesPost{}, conflict("launch "+spec.Name, "volume %s is attached to %s", id, volume.Attached)
+			return incusd.NewInstance{}, conflict("launch "+spec.Name, "volume %s is attached to %s", id, volume.Attached)
 		}
 		devices[deviceName(volume.Name)] = p.volumeDevice(volume.Name)
 	}
-	return api.InstancesPost{
-		Name: spec.Name, Type: api.InstanceTypeContainer, Start: true,
-		Source:      api.InstanceSource{Type: "image", Fingerprint: string(spec.Image)},
-		InstancePut: api.InstancePut{Config: config, Devices: devices, Profiles: []string{}},
+	return incusd.NewInstance{
+		Name: spec.Name, Image: string(spec.Image), Config: config, Devices: devices, Start: true,
 	}, nil
 }
 
 // Servers asks once for all projects.
 func (p *Provider) Servers(ctx context.Context, filter cloud.Filter) ([]cloud.Server, error) {
-	c, err := p.connect(ctx, "")
-	if err != nil {
-		return nil, fail("list servers", err)
-	}
-	all, err := c.GetInstancesAllProjects(api.InstanceTypeContainer)
+	all, err := p.connect("").AllInstances(ctx)
 	if err != nil {
 		return nil, fail("list servers", err)
 	}
 	servers := []cloud.Server{}
 	for i := range all {
 		if fits(tagsOf(all[i].Config), filter) {
-			servers = append(servers, server(&all[i]))
+			servers = append(servers, server(all[i]))
 		}
 	}
 	return servers, nil
 }
 
-func server(in *api.Instance) cloud.Server {
+func server(in incusd.Instance) cloud.Server {
 	address, _ := netip.ParseAddr(in.Devices["eth0"]["ipv4.address"]) // zero if somebody removed it
 	return cloud.Server{
 		ID: serverID(in), Name: in.Name, State: stateOf(in), Address: address,
@@ -231,16 +214,16 @@ func server(in *api.Instance) cloud.Server {
 	}
 }
 
-func stateOf(in *api.Instance) cloud.State {
+func stateOf(in incusd.Instance) cloud.State {
 	switch in.StatusCode {
-	case api.Running, api.Ready, api.Stopping:
+	case incusd.Running, incusd.Ready, incusd.Stopping:
 		return cloud.Running
-	case api.Stopped:
+	case incusd.Stopped:
 		if neverStarted(in) { // its creation is still going on
 			return cloud.Pending
 		}
 		return cloud.Stopped
-	case api.Starting, api.Pending:
+	case incusd.Starting, incusd.Pending:
 		return cloud.Pending
 	}
 	return cloud.Broken

@@ -3,8 +3,6 @@ package incus
 import (
 	"context"
 
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
@@ -20,25 +18,21 @@ func (p *Provider) Snapshot(ctx context.Context, id cloud.ServerID, name string)
 	}
 	instance := in.Name
 	// The instance comes last: its snapshot says that all of them are there.
-	if _, _, err := c.GetInstanceSnapshot(instance, name); !absent(err) {
+	if err := c.FindInstanceSnapshot(ctx, instance, name); !absent(err) {
 		return fail(call, err)
 	}
 	for _, v := range volumesOf(in) {
-		if _, _, err := c.GetStoragePoolVolumeSnapshot(p.cfg.Pool, custom, v, name); err == nil {
-			op, err := c.DeleteStoragePoolVolumeSnapshot(p.cfg.Pool, custom, v, name) // of an attempt that broke off
-			if _, err = incusd.Finish(c, op, err); err != nil {
+		if err := c.FindVolumeSnapshot(ctx, p.cfg.Pool, v, name); err == nil {
+			if err := c.DeleteVolumeSnapshot(ctx, p.cfg.Pool, v, name); err != nil { // of an attempt that broke off
 				return fail(call, err)
 			}
 		}
-		op, err := c.CreateStoragePoolVolumeSnapshot(p.cfg.Pool, custom, v, api.StorageVolumeSnapshotsPost{Name: name})
-		if _, err = incusd.Finish(c, op, err); err != nil {
+		if err := c.CreateVolumeSnapshot(ctx, p.cfg.Pool, v, name); err != nil {
 			return fail(call, err)
 		}
 	}
 	return fail(call, incusd.Patiently(ctx, c, instance, func() error {
-		op, err := c.CreateInstanceSnapshot(instance, api.InstanceSnapshotsPost{Name: name})
-		_, err = incusd.Finish(c, op, err)
-		return err
+		return c.CreateInstanceSnapshot(ctx, instance, name)
 	}))
 }
 
@@ -51,22 +45,20 @@ func (p *Provider) Restore(ctx context.Context, id cloud.ServerID, name string) 
 		return fail(call, err)
 	}
 	instance := in.Name
-	if _, _, err := c.GetInstanceSnapshot(instance, name); err != nil {
+	if err := c.FindInstanceSnapshot(ctx, instance, name); err != nil {
 		return fail(call, err)
 	}
 	if err := p.Stop(ctx, id, true); err != nil {
 		return err
 	}
 	err = incusd.Patiently(ctx, c, instance, func() error {
-		op, err := c.UpdateInstance(instance, api.InstancePut{Restore: name}, "")
-		_, err = incusd.Finish(c, op, err)
-		return err
+		return c.RestoreInstance(ctx, instance, name)
 	})
 	if err != nil {
 		return fail(call, err)
 	}
 	for _, v := range volumesOf(in) {
-		if err := c.UpdateStoragePoolVolume(p.cfg.Pool, custom, v, api.StorageVolumePut{Restore: name}, ""); err != nil {
+		if err := c.RestoreVolume(ctx, p.cfg.Pool, v, name); err != nil {
 			return fail(call, err)
 		}
 	}
@@ -74,7 +66,7 @@ func (p *Provider) Restore(ctx context.Context, id cloud.ServerID, name string) 
 }
 
 // volumesOf names the volumes that a server has.
-func volumesOf(in *api.Instance) []string {
+func volumesOf(in incusd.Instance) []string {
 	var names []string
 	for device, d := range in.Devices {
 		if d["type"] == "disk" && d["source"] != "" && device == deviceName(d["source"]) {

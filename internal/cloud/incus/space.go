@@ -19,20 +19,16 @@ type Space struct {
 // file may not have; then the disk counts, if it can be seen from here.
 func (p *Provider) Space(ctx context.Context) (Space, error) {
 	call := "measure storage pool " + p.cfg.Pool
-	c, err := p.connect(ctx, "")
+	c := p.connect("")
+	pool, err := c.Pool(ctx, p.cfg.Pool)
 	if err != nil {
 		return Space{}, fail(call, err)
 	}
-	pool, _, err := c.GetStoragePool(p.cfg.Pool)
+	has, err := c.PoolSpace(ctx, p.cfg.Pool)
 	if err != nil {
 		return Space{}, fail(call, err)
 	}
-	has, err := c.GetStoragePoolResources(p.cfg.Pool)
-	if err != nil {
-		return Space{}, fail(call, err)
-	}
-	total, used := int64(has.Space.Total), int64(has.Space.Used)
-	s := Space{Pool: p.cfg.Pool, Free: total - used}
+	s := Space{Pool: p.cfg.Pool, Free: has.Total - has.Used}
 	source := pool.Config["source"]
 	allocated, disk, err := backing(source)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFile) {
@@ -41,7 +37,7 @@ func (p *Provider) Space(ctx context.Context) (Space, error) {
 	if err != nil {
 		return Space{}, fail(call, err)
 	}
-	if bound := behind(used, allocated, disk); bound < s.Free {
+	if bound := behind(has.Used, allocated, disk); bound < s.Free {
 		s.Free, s.Disk = bound, filepath.Dir(source)
 	}
 	return s, nil

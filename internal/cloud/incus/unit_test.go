@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 func TestTagsRoundTrip(t *testing.T) {
@@ -39,13 +38,13 @@ func TestClassify(t *testing.T) {
 		err  error
 		want cloud.Code
 	}{
-		{api.StatusErrorf(http.StatusNotFound, "Instance not found"), cloud.CodeNotFound},
+		{&incusd.Error{Status: http.StatusNotFound, Text: "Instance not found"}, cloud.CodeNotFound},
 		{errors.New("Failed to find storage volume: not found"), cloud.CodeNotFound},
-		{api.StatusErrorf(http.StatusOK, "Image not found"), cloud.CodeNotFound}, // an operation's end
-		{api.StatusErrorf(http.StatusInternalServerError, "Failed to stop: device not found"), cloud.CodeRefused},
-		{api.StatusErrorf(http.StatusPreconditionFailed, "ETag"), cloud.CodeConflict},
-		{api.StatusErrorf(http.StatusBadRequest, "Invalid config"), cloud.CodeRefused},
-		{api.StatusErrorf(http.StatusInternalServerError, "database is locked"), cloud.CodeThrottled},
+		{&incusd.Error{Text: "Image not found"}, cloud.CodeNotFound}, // an operation's end
+		{&incusd.Error{Status: http.StatusInternalServerError, Text: "Failed to stop: device not found"}, cloud.CodeRefused},
+		{&incusd.Error{Status: http.StatusPreconditionFailed, Text: "ETag"}, cloud.CodeConflict},
+		{&incusd.Error{Status: http.StatusBadRequest, Text: "Invalid config"}, cloud.CodeRefused},
+		{&incusd.Error{Status: http.StatusInternalServerError, Text: "database is locked"}, cloud.CodeThrottled},
 		{errors.New(`Instance is busy running a "create" operation`), cloud.CodeConflict}, // it is still used
 		{io.ErrUnexpectedEOF, cloud.CodeDown},
 		{fmt.Errorf("wait: %w", io.EOF), cloud.CodeDown},
@@ -53,7 +52,7 @@ func TestClassify(t *testing.T) {
 		{fmt.Errorf("dial: %w", syscall.ENOENT), cloud.CodeDown},
 		{errors.New("Incus is shutting down"), cloud.CodeDown},
 		{errors.New("websocket: close 1006 (abnormal closure): unexpected EOF"), cloud.CodeDown},
-		{errors.New("Failed to fetch http://unix.socket/1.0/instances: 503 Service Unavailable"), cloud.CodeDown},
+		{&incusd.Error{Status: http.StatusServiceUnavailable, Text: "GET /1.0/instances: 503 Service Unavailable"}, cloud.CodeDown},
 		{errors.New("Unpack failed: tar: Unexpected EOF in archive"), cloud.CodeRefused}, // the image is broken
 		{errors.New("Unpack failed: write: no space left on device"), cloud.CodeCapacity},
 		{errors.New(`IP address "10.91.0.9" already defined on another NIC`), cloud.CodeConflict},

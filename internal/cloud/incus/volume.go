@@ -3,13 +3,9 @@ package incus
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/url"
 	"strconv"
 	"strings"
-
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
@@ -20,8 +16,6 @@ func locate(id cloud.VolumeID) (project, name string, ok bool) {
 	project, name, ok = strings.Cut(string(id), "/")
 	return project, name, ok && project != "" && name != "" && !strings.Contains(name, "/")
 }
-
-const custom = "custom" // Incus' type of volumes that belong to no instance
 
 // mountRoot is where servers find their volumes, at a path that means nothing to any product.
 const mountRoot = "/mnt/hallmark/"
@@ -44,40 +38,35 @@ func (p *Provider) CreateVolume(ctx context.Context, spec cloud.VolumeSpec) (clo
 	case spec.SizeMiB <= 0:
 		return cloud.Volume{}, refuse(call, "a volume needs a size")
 	}
-	c, err := p.connect(ctx, string(spec.Network))
-	if err != nil {
-		return cloud.Volume{}, fail(call, err)
-	}
+	c := p.connect(string(spec.Network))
 	// Without its project Incus would put the volume nowhere, with a less helpful error.
-	if _, _, err := c.GetProject(string(spec.Network)); err != nil {
+	if _, err := c.Project(ctx, string(spec.Network)); err != nil {
 		return cloud.Volume{}, fail(call, err)
 	}
 	id := cloud.VolumeID(string(spec.Network) + "/" + spec.Name)
-	v, err := p.volume(c, id)
+	v, err := p.volume(ctx, c, id)
 	if !absent(err) {
 		return v, fail(call, err)
 	}
-	config := api.ConfigMap(label(map[string]string{}, spec.Tags))
+	config := label(map[string]string{}, spec.Tags)
 	config["size"] = strconv.FormatInt(spec.SizeMiB, 10) + "MiB"
-	err = c.CreateStoragePoolVolume(p.cfg.Pool, api.StorageVolumesPost{
-		Name: spec.Name, Type: custom, ContentType: "filesystem", StorageVolumePut: api.StorageVolumePut{Config: config},
-	})
+	err = c.CreateVolume(ctx, p.cfg.Pool, spec.Name, config)
 	if err != nil && classify(err) != cloud.CodeConflict { // another process was faster
 		return cloud.Volume{}, fail(call, err)
 	}
-	v, err = p.volume(c, id)
+	v, err = p.volume(ctx, c, id)
 	return v, fail(call, err)
 }
 
 // volume reads one volume through a client of its project.
-func (p *Provider) volume(c client.InstanceServer, id cloud.VolumeID) (cloud.Volume, error) {
+func (p *Provider) volume(ctx context.Context, c *incusd.Client, id cloud.VolumeID) (cloud.Volume, error) {
 	_, name, ok := locate(id)
 	if !ok {
 		return cloud.Volume{}, &cloud.Error{
 			Call: "find volume", Code: cloud.CodeNotFound, Err: fmt.Errorf("no volume has the identifier %q", id),
 		}
 	}
-	found, _, err := c.GetStoragePoolVolume(p.cfg.Pool, custom, name)
+	found, err := c.Volume(ctx, p.cfg.Pool, name)
 	if err != nil {
 		return cloud.Volume{}, err
 	}
@@ -85,7 +74,7 @@ func (p *Provider) volume(c client.InstanceServer, id cloud.VolumeID) (cloud.Vol
 		ID: id, Name: name, Path: mountRoot + name, Tags: tagsOf(found.Config),
 	}
 	if user := user(found); user != "" {
-		in, _, err := c.GetInstance(user)
+		in, err := c.Instance(ctx, user)
 		if err != nil && !absent(err) { // absent: destroyed just now
 			return cloud.Volume{}, err
 		}
@@ -97,7 +86,7 @@ func (p *Provider) volume(c client.InstanceServer, id cloud.VolumeID) (cloud.Vol
 }
 
 // user finds the instance that has a volume among its users ("/1.0/instances/web-1?project=…").
-func user(v *api.StorageVolume) string {
+func user(v incusd.Volume) string {
 	for _, user := range v.UsedBy {
 		u, err := url.Parse(user)
 		if err != nil {
@@ -121,7 +110,7 @@ func (p *Provider) AttachVolume(ctx context.Context, id cloud.VolumeID, server c
 	if home, _, _ := locate(id); home != in.Project {
 		return refuse(call, "it and %s are in different networks", server)
 	}
-	v, err := p.volume(c, id)
+	v, err := p.volume(ctx, c, id)
 	if err != nil {
 		return fail(call, err)
 	}
@@ -132,7 +121,7 @@ func (p *Provider) AttachVolume(ctx context.Context, id cloud.VolumeID, server c
 	default:
 		return conflict(call, "%s has it", v.Attached)
 	}
-	return fail(call, changeDevices(ctx, c, in.Name, func(devices api.DevicesMap) {
+	return fail(call, changeDevices(ctx, c, in.Name, func(devices incusd.Devices) {
 		devices[deviceName(v.Name)] = p.volumeDevice(v.Name)
 	}))
 }
@@ -141,11 +130,8 @@ func (p *Provider) AttachVolume(ctx context.Context, id cloud.VolumeID, server c
 func (p *Provider) DetachVolume(ctx context.Context, id cloud.VolumeID) error {
 	call := "detach volume " + string(id)
 	project, _, _ := locate(id)
-	c, err := p.connect(ctx, project)
-	if err != nil {
-		return fail(call, err)
-	}
-	v, err := p.volume(c, id)
+	c := p.connect(project)
+	v, err := p.volume(ctx, c, id)
 	if err != nil {
 		return fail(call, err)
 	}
@@ -156,26 +142,17 @@ func (p *Provider) DetachVolume(ctx context.Context, id cloud.VolumeID) error {
 	if err != nil {
 		return skipAbsent(fail(call, err))
 	}
-	err = changeDevices(ctx, c, in.Name, func(devices api.DevicesMap) { delete(devices, deviceName(v.Name)) })
+	err = changeDevices(ctx, c, in.Name, func(devices incusd.Devices) { delete(devices, deviceName(v.Name)) })
 	return skipAbsent(fail(call, err))
 }
 
 // changeDevices reads, changes and writes the devices of an instance until nobody interferes.
-func changeDevices(ctx context.Context, c client.InstanceServer, instance string, change func(api.DevicesMap)) error {
+func changeDevices(ctx context.Context, c *incusd.Client, instance string, change func(incusd.Devices)) error {
 	for {
 		err := incusd.Patiently(ctx, c, instance, func() error {
-			found, etag, err := c.GetInstance(instance)
-			if err != nil {
-				return err
-			}
-			put := found.Writable()
-			put.Devices = maps.Clone(put.Devices)
-			change(put.Devices)
-			op, err := c.UpdateInstance(instance, put, etag)
-			_, err = incusd.Finish(c, op, err)
-			return err
+			return c.ChangeDevices(ctx, instance, change)
 		})
-		if !stale(err) {
+		if !incusd.Stale(err) {
 			return err
 		}
 	}
@@ -188,16 +165,13 @@ func (p *Provider) DeleteVolume(ctx context.Context, id cloud.VolumeID) error {
 	if !ok {
 		return nil
 	}
-	c, err := p.connect(ctx, project)
-	if err != nil {
-		return fail(call, err)
-	}
-	v, err := p.volume(c, id)
+	c := p.connect(project)
+	v, err := p.volume(ctx, c, id)
 	if err != nil {
 		return skipAbsent(fail(call, err))
 	}
 	if v.Attached != "" {
 		return refuse(call, "%s has it", v.Attached)
 	}
-	return skipAbsent(fail(call, c.DeleteStoragePoolVolume(p.cfg.Pool, custom, name)))
+	return skipAbsent(fail(call, c.DeleteVolume(ctx, p.cfg.Pool, name)))
 }

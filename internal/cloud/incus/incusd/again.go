@@ -4,26 +4,33 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
-
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 )
 
 const again = 100 * time.Millisecond // until something is tried again
 
-// Absent reports whether the thing that was asked for is not there. An operation that failed has no
-// status, or that of the answer which tells so, 200, and a text; where there is a status of an error, the text
-// may be about something else.
+// StatusOf is the HTTP status of the daemon's answer that an error is; 0 if it has none.
+func StatusOf(err error) int {
+	var said *Error
+	if errors.As(err, &said) {
+		return said.Status
+	}
+	return 0
+}
+
+// Stale reports whether something was not written because somebody else had changed it since it was read.
+func Stale(err error) bool { return StatusOf(err) == http.StatusPreconditionFailed }
+
+// Absent reports whether the thing that was asked for is not there. An operation that failed has a text and
+// no status; where there is a status, the text may be about something else.
 func Absent(err error) bool {
 	if err == nil || errors.Is(err, ErrInterrupted) {
 		return false
 	}
-	if status, typed := api.StatusErrorMatch(err); typed && status >= http.StatusBadRequest {
+	if status := StatusOf(err); status != 0 {
 		return status == http.StatusNotFound
 	}
 	said := strings.ToLower(err.Error())
@@ -81,9 +88,9 @@ func Remove(ctx context.Context, del, get func() error) error {
 // List lists all of something, again if it does not find one of them: Incus 6.0 reads the names first, and
 // an image, network or ACL may go away before it reads the thing itself. That something else is not there,
 // such as the storage pool, it says in the end.
-func List[T any](ctx context.Context, list func() ([]T, error)) ([]T, error) {
+func List[T any](ctx context.Context, list func(context.Context) ([]T, error)) ([]T, error) {
 	for tries := 50; ; tries-- {
-		all, err := list()
+		all, err := list(ctx)
 		if !Absent(err) || tries == 0 {
 			return all, err
 		}
@@ -94,60 +101,32 @@ func List[T any](ctx context.Context, list func() ([]T, error)) ([]T, error) {
 }
 
 // RemoveNetwork takes a bridge down until it is gone.
-func RemoveNetwork(ctx context.Context, c client.InstanceServer, name string) error {
+func RemoveNetwork(ctx context.Context, c *Client, name string) error {
 	return Remove(ctx,
-		func() error { return Undisturbed(ctx, func() error { return c.DeleteNetwork(name) }) },
-		func() error { _, _, err := c.GetNetwork(name); return err })
+		func() error { return Undisturbed(ctx, func() error { return c.DeleteNetwork(ctx, name) }) },
+		func() error { return find(ctx, c, "networks", name) })
 }
 
 // RemoveProject deletes a project, which must be empty, until it is gone.
-func RemoveProject(ctx context.Context, c client.InstanceServer, name string) error {
+func RemoveProject(ctx context.Context, c *Client, name string) error {
 	return Remove(ctx,
-		func() error { return c.DeleteProject(name) },
-		func() error { _, _, err := c.GetProject(name); return err })
+		func() error { return c.DeleteProject(ctx, name) },
+		func() error { return find(ctx, c, "projects", name) })
 }
 
 // Patiently does something to an instance, again and again while Incus says that something else is
 // done to it (an operation of ours whose caller went away, for example).
-func Patiently(ctx context.Context, c client.InstanceServer, instance string, do func() error) error {
+func Patiently(ctx context.Context, c *Client, instance string, do func() error) error {
 	for {
 		err := do()
 		if !Busy(err) {
 			return err
 		}
-		if err := Settle(c, On(instance)); err != nil {
+		if err := Settle(ctx, c, On(instance)); err != nil {
 			return err
 		}
 		if err := (clock.Machine{}).Sleep(ctx, again); err != nil { // a lock without an operation
 			return err
 		}
-	}
-}
-
-// Settle waits until no running operation of the project that concerns the caller is left. What they
-// came to is for the caller to see.
-func Settle(c client.InstanceServer, concerns func(api.Operation) bool) error {
-	running, err := c.GetOperations()
-	if err != nil {
-		return err
-	}
-	for _, op := range running {
-		if op.StatusCode.IsFinal() || op.Class != "task" || !concerns(op) {
-			continue
-		}
-		if _, _, err := c.GetOperationWait(op.ID, -1); err != nil && !Absent(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-// On selects operations on one instance.
-func On(instance string) func(api.Operation) bool {
-	return func(op api.Operation) bool {
-		return slices.ContainsFunc(op.Resources["instances"], func(resource string) bool {
-			path, _, _ := strings.Cut(resource, "?")
-			return strings.HasSuffix(path, "/instances/"+instance)
-		})
 	}
 }

@@ -1,12 +1,11 @@
 package incusd
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"testing"
 	"testing/synctest"
-
-	"github.com/lxc/incus/v6/shared/api"
 )
 
 // A removal that did not find something else is done again, and one that found nothing is done.
@@ -21,7 +20,7 @@ func TestRemove(t *testing.T) {
 		"something else":       {1, 3, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lost := api.StatusErrorf(http.StatusNotFound, "Project not found")
+			lost := &Error{http.StatusNotFound, "Project not found"}
 			there, misses, dels := c.there, c.misses, 0
 			err := Remove(t.Context(), func() error {
 				dels++
@@ -45,11 +44,11 @@ func TestRemove(t *testing.T) {
 
 // A list is asked for again while one of its things is not found, and not for ever.
 func TestList(t *testing.T) {
-	lost := api.StatusErrorf(http.StatusNotFound, "Image not found")
+	lost := &Error{http.StatusNotFound, "Image not found"}
 	for misses, want := range map[int]error{0: nil, 2: nil, 1000: lost} {
 		synctest.Test(t, func(t *testing.T) {
 			left := misses
-			got, err := List(t.Context(), func() ([]string, error) {
+			got, err := List(t.Context(), func(context.Context) ([]string, error) {
 				if left--; left >= 0 {
 					return nil, lost
 				}
@@ -69,11 +68,11 @@ func TestForgotten(t *testing.T) {
 		want bool
 	}{
 		"no error":                  {nil, false},
-		"an operation's end":        {api.StatusErrorf(http.StatusOK, "Image not found"), false},
-		"the end, with a status":    {api.StatusErrorf(http.StatusNotFound, "Image not found"), false},
-		"the daemon was restarted":  {api.StatusErrorf(http.StatusNotFound, "Operation not found"), true},
-		"and says no more":          {api.StatusErrorf(http.StatusNotFound, "not found"), true},
-		"something else went wrong": {api.StatusErrorf(http.StatusInternalServerError, "Operation not found"), false},
+		"an operation's end":        {&Error{Text: "Image not found"}, false},
+		"the end, with a status":    {&Error{http.StatusNotFound, "Image not found"}, false},
+		"the daemon was restarted":  {&Error{http.StatusNotFound, "Operation not found"}, true},
+		"and says no more":          {&Error{http.StatusNotFound, "not found"}, true},
+		"something else went wrong": {&Error{http.StatusInternalServerError, "Operation not found"}, false},
 	} {
 		if got := forgotten(c.err); got != c.want {
 			t.Errorf("%s (%v): %v", text, c.err, got)

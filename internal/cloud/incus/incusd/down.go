@@ -2,13 +2,10 @@ package incusd
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
-
-	"github.com/lxc/incus/v6/shared/api"
 )
 
 // ErrInterrupted says that an operation ended without saying how: the daemon was stopped, killed or
@@ -18,7 +15,7 @@ var ErrInterrupted = errors.New("the operation is forgotten: Incus went away mea
 // forgotten reports whether the daemon does not know an operation that is waited for. An operation that did
 // not find what it works on (an image that was deleted meanwhile) has ended: it is not forgotten.
 func forgotten(err error) bool {
-	if !api.StatusErrorCheck(err, http.StatusNotFound) {
+	if StatusOf(err) != http.StatusNotFound {
 		return false
 	}
 	said := strings.ToLower(err.Error())
@@ -42,32 +39,22 @@ func Down(err error) bool {
 	if err == nil {
 		return false
 	}
-	if status, typed := api.StatusErrorMatch(err); typed && status >= http.StatusBadRequest {
-		switch status {
-		case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
-			return true
-		}
+	switch StatusOf(err) {
+	case 0:
+	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return true
+	default:
 		return ending(err)
 	}
 	var transport interface{ Timeout() bool } // every error of packages net, net/url and syscall
 	return errors.Is(err, ErrInterrupted) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.As(err, &transport) || ending(err) || unavailable(err)
+		errors.Is(err, net.ErrClosed) || errors.As(err, &transport) || ending(err)
 }
 
 func ending(err error) bool {
 	said := strings.ToLower(err.Error())
 	for _, text := range endings {
 		if strings.Contains(said, text) {
-			return true
-		}
-	}
-	return false
-}
-
-// unavailable finds the status of an answer that was no JSON, which the client library gives as text.
-func unavailable(err error) bool {
-	for _, status := range []int{http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout} {
-		if strings.HasSuffix(err.Error(), fmt.Sprintf(": %d %s", status, http.StatusText(status))) {
 			return true
 		}
 	}

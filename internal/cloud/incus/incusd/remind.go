@@ -2,11 +2,7 @@ package incusd
 
 import (
 	"context"
-	"net/url"
 	"time"
-
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 )
@@ -22,7 +18,7 @@ var haltNow = []string{"/bin/sh", "-c", "kill -37 1"}
 // does not mind another. Asking Incus again is no way: after a stop that came too late it thinks the
 // container is gone as soon as its processes are, and a start then meets what is still being taken down
 // (Incus 6.0: "forkstart: exit status 1", "no such file or directory").
-func Remind(ctx context.Context, c client.InstanceServer, name string) (stop func()) {
+func Remind(ctx context.Context, c *Client, name string) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -35,31 +31,21 @@ func Remind(ctx context.Context, c client.InstanceServer, name string) (stop fun
 	}
 }
 
-func remind(ctx context.Context, c client.InstanceServer, name string) {
+func remind(ctx context.Context, c *Client, name string) {
 	system := int64(0) // process id of the init that was asked first
 	for wait := time.Second; ; wait *= 2 {
-		state, _, err := c.GetInstanceState(name)
+		state, err := c.InstanceState(ctx, name)
 		switch {
-		case err != nil || state.StatusCode != api.Running || system != 0 && state.Pid != system:
+		case err != nil || state.StatusCode != Running || system != 0 && state.PID != system:
 			return
 		case system != 0:
-			halt(c, name)
+			// The command may never end in a container that goes down, and perhaps there is nothing
+			// any more to run it in: neither matters.
+			_ = c.Exec(ctx, name, haltNow...)
 		}
-		system = state.Pid
+		system = state.PID
 		if (clock.Machine{}).Sleep(ctx, wait) != nil {
 			return
 		}
 	}
-}
-
-// halt does not wait for its command, which may never end in a container that goes down, and does not
-// mind if there is nothing to run it in any more. The library's own call for it would listen to the
-// output for as long as the process lives.
-func halt(c client.InstanceServer, name string) {
-	info, err := c.GetConnectionInfo()
-	if err != nil {
-		return
-	}
-	path := "/1.0/instances/" + url.PathEscape(name) + "/exec?project=" + url.QueryEscape(info.Project)
-	_, _, _ = c.RawQuery("POST", path, api.InstanceExecPost{Command: haltNow}, "")
 }

@@ -9,12 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
-
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
@@ -76,11 +72,7 @@ func NewIncus(ctx context.Context, cfg IncusConfig) (*Incus, error) {
 	if err := h.clear(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier lab has left: %w", err)
 	}
-	c, err := h.connect(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	if err := h.lay(ctx, c); err != nil {
+	if err := h.lay(ctx, h.connect("")); err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return nil, errors.Join(err, h.clear(ctx))
@@ -88,14 +80,11 @@ func NewIncus(ctx context.Context, cfg IncusConfig) (*Incus, error) {
 	return h, nil
 }
 
-func (h *Incus) lay(ctx context.Context, c client.InstanceServer) error {
-	err := c.CreateProject(api.ProjectsPost{Name: h.project, ProjectPut: api.ProjectPut{
-		Description: "EC2 test lab " + h.cfg.Name,
-		Config: api.ConfigMap{
-			tagLab: h.cfg.Name, "features.images": "false", "features.networks": "false", "features.networks.zones": "false",
-			"features.profiles": "true", "features.storage.buckets": "true", "features.storage.volumes": "true",
-		},
-	}})
+func (h *Incus) lay(ctx context.Context, c *incusd.Client) error {
+	err := c.CreateProject(ctx, h.project, "EC2 test lab "+h.cfg.Name, map[string]string{
+		tagLab: h.cfg.Name, "features.images": "false", "features.networks": "false", "features.networks.zones": "false",
+		"features.profiles": "true", "features.storage.buckets": "true", "features.storage.volumes": "true",
+	})
 	if err != nil {
 		return fmt.Errorf("create project %s: %w", h.project, err)
 	}
@@ -114,12 +103,9 @@ func (h *Incus) Close(ctx context.Context) error {
 // clear removes everything with the lab's name. The bridge goes last but one: without it the rules
 // are about nothing.
 func (h *Incus) clear(ctx context.Context) error {
-	c, err := h.connect(ctx, "")
-	if err != nil {
-		return err
-	}
+	c := h.connect("")
 	var errs []error
-	if found, _, err := c.GetProject(h.project); err == nil {
+	if found, err := c.Project(ctx, h.project); err == nil {
 		if found.Config[tagLab] != h.cfg.Name {
 			return fmt.Errorf("the project %s is not the lab's", h.project)
 		}
@@ -127,7 +113,7 @@ func (h *Incus) clear(ctx context.Context) error {
 	} else if !incusd.Absent(err) {
 		errs = append(errs, err)
 	}
-	images, err := incusd.List(ctx, c.GetImages)
+	images, err := incusd.List(ctx, c.Images)
 	errs = append(errs, err)
 	for _, image := range images {
 		if image.Properties[tagLab] == h.cfg.Name {
@@ -139,35 +125,27 @@ func (h *Incus) clear(ctx context.Context) error {
 
 // empty removes machines and volumes.
 func (h *Incus) empty(ctx context.Context) error {
-	c, err := h.connect(ctx, h.project)
-	if err != nil {
-		return err
-	}
-	names, err := c.GetInstanceNames(api.InstanceTypeAny)
+	c := h.connect(h.project)
+	instances, err := c.Instances(ctx)
 	errs := []error{err}
-	for _, name := range names {
-		errs = append(errs, h.Destroy(ctx, name))
+	for _, in := range instances {
+		errs = append(errs, h.Destroy(ctx, in.Name))
 	}
-	volumes, err := c.GetStoragePoolVolumes(h.cfg.Pool)
+	volumes, err := c.Volumes(ctx, h.cfg.Pool)
 	errs = append(errs, err)
 	for _, v := range volumes {
-		if v.Type == custom && !strings.Contains(v.Name, "/") {
-			errs = append(errs, h.DeleteVolume(ctx, v.Name))
-		}
+		errs = append(errs, h.DeleteVolume(ctx, v.Name))
 	}
 	return errors.Join(errs...)
 }
 
 // connect gives a client for one project ("": default). Every call has its own.
-func (h *Incus) connect(ctx context.Context, project string) (client.InstanceServer, error) {
-	return incusd.Connect(ctx, h.cfg.Socket, "ec2lab", project)
+func (h *Incus) connect(project string) *incusd.Client {
+	return incusd.Connect(h.cfg.Socket, "ec2lab", project)
 }
 
 // patiently does something to a machine, again while Incus says that something else is done to it.
-func (h *Incus) patiently(ctx context.Context, id string, do func(client.InstanceServer) error) error {
-	c, err := h.connect(ctx, h.project)
-	if err != nil {
-		return err
-	}
+func (h *Incus) patiently(ctx context.Context, id string, do func(*incusd.Client) error) error {
+	c := h.connect(h.project)
 	return incusd.Patiently(ctx, c, id, func() error { return do(c) })
 }

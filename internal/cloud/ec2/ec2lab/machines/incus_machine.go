@@ -13,9 +13,6 @@ import (
 	"strings"
 	"time"
 
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
@@ -24,11 +21,8 @@ import (
 func (h *Incus) Launch(ctx context.Context, spec Spec) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 	defer cancel()
-	c, err := h.connect(ctx, h.project)
-	if err != nil {
-		return err
-	}
-	devices := api.DevicesMap{
+	c := h.connect(h.project)
+	devices := incusd.Devices{
 		"root": {"type": "disk", "path": "/", "pool": h.cfg.Pool},
 		"eth0": {
 			"type": "nic", "name": "eth0", "network": h.bridge, "ipv4.address": spec.Address.String(),
@@ -38,20 +32,17 @@ func (h *Incus) Launch(ctx context.Context, spec Spec) error {
 	for volume, path := range spec.Volumes {
 		devices[volume] = h.disk(volume, path)
 	}
-	op, err := c.CreateInstance(api.InstancesPost{
-		Name: spec.ID, Type: api.InstanceTypeContainer, Source: api.InstanceSource{Type: "image", Fingerprint: spec.Image},
-		InstancePut: api.InstancePut{
-			Devices: devices, Profiles: []string{},
-			Config: api.ConfigMap{
-				"security.guestapi": "false", // a server has no business with its host
-				"limits.cpu":        strconv.Itoa(spec.VCPUs), "limits.memory": strconv.Itoa(spec.MemoryMiB) + "MiB",
-			},
+	err := c.CreateInstance(ctx, incusd.NewInstance{
+		Name: spec.ID, Image: spec.Image, Devices: devices,
+		Config: map[string]string{
+			"security.guestapi": "false", // a server has no business with its host
+			"limits.cpu":        strconv.Itoa(spec.VCPUs), "limits.memory": strconv.Itoa(spec.MemoryMiB) + "MiB",
 		},
 	})
-	if _, err := incusd.Finish(c, op, err); err != nil {
+	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
-	if err := dress(c, spec.ID); err != nil {
+	if err := dress(ctx, c, spec.ID); err != nil {
 		return fmt.Errorf("dress: %w", err)
 	}
 	return h.turn(ctx, spec.ID, "start", false, 0)
@@ -81,17 +72,15 @@ var clothes = []struct{ path, text string }{
 	{"/etc/systemd/system/cloud-init.service.d/ec2lab.conf", dropIn},
 }
 
-func dress(c client.InstanceServer, machine string) error {
+func dress(ctx context.Context, c *incusd.Client, machine string) error {
 	for _, item := range clothes {
 		for _, dir := range []string{filepath.Dir(filepath.Dir(item.path)), filepath.Dir(item.path)} {
-			err := c.CreateInstanceFile(machine, dir, client.InstanceFileArgs{Type: "directory", Mode: 0o755})
+			err := c.MakeFolder(ctx, machine, dir, 0o755)
 			if err != nil && !strings.Contains(err.Error(), "exist") {
 				return fmt.Errorf("make %s: %w", dir, err)
 			}
 		}
-		err := c.CreateInstanceFile(machine, item.path, client.InstanceFileArgs{
-			Content: strings.NewReader(item.text), Type: "file", Mode: 0o644, WriteMode: "overwrite",
-		})
+		err := c.WriteFile(ctx, machine, item.path, 0o644, strings.NewReader(item.text))
 		if err != nil {
 			return fmt.Errorf("write %s: %w", item.path, err)
 		}
@@ -101,16 +90,11 @@ func dress(c client.InstanceServer, machine string) error {
 
 // turn changes the state of a machine. A timeout of 0 waits for as long as it takes.
 func (h *Incus) turn(ctx context.Context, id, how string, force bool, timeout time.Duration) error {
-	put := api.InstanceStatePut{Action: how, Force: force, Timeout: -1}
-	if timeout > 0 {
-		put.Timeout = max(1, int(timeout/time.Second))
-	}
-	return h.patiently(ctx, id, func(c client.InstanceServer) error {
+	return h.patiently(ctx, id, func(c *incusd.Client) error {
 		if how == "stop" && !force {
 			defer incusd.Remind(ctx, c, id)()
 		}
-		op, err := c.UpdateInstanceState(id, put, "")
-		_, err = incusd.Finish(c, op, err)
+		err := c.ChangeState(ctx, id, incusd.StateChange{Action: how, Force: force, Timeout: timeout})
 		if err != nil && (strings.Contains(err.Error(), "already stopped") || strings.Contains(err.Error(), "already running")) {
 			return nil
 		}
@@ -146,11 +130,7 @@ func (h *Incus) Destroy(ctx context.Context, id string) error {
 	if err := h.turn(ctx, id, "stop", true, 0); err != nil && !incusd.Absent(err) {
 		return err
 	}
-	err := h.patiently(ctx, id, func(c client.InstanceServer) error {
-		op, err := c.DeleteInstance(id)
-		_, err = incusd.Finish(c, op, err)
-		return err
-	})
+	err := h.patiently(ctx, id, func(c *incusd.Client) error { return c.DeleteInstance(ctx, id) })
 	if incusd.Absent(err) {
 		return nil
 	}
@@ -159,17 +139,13 @@ func (h *Incus) Destroy(ctx context.Context, id string) error {
 
 // Running implements Host.
 func (h *Incus) Running(ctx context.Context) (map[string]bool, error) {
-	c, err := h.connect(ctx, h.project)
-	if err != nil {
-		return nil, err
-	}
-	all, err := c.GetInstances(api.InstanceTypeAny)
+	all, err := h.connect(h.project).Instances(ctx)
 	if err != nil {
 		return nil, err
 	}
 	running := map[string]bool{}
 	for _, in := range all {
-		running[in.Name] = in.StatusCode != api.Stopped
+		running[in.Name] = in.StatusCode != incusd.Stopped
 	}
 	return running, nil
 }

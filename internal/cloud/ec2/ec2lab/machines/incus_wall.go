@@ -15,9 +15,6 @@ import (
 	"strings"
 	"time"
 
-	client "github.com/lxc/incus/v6/client"
-	"github.com/lxc/incus/v6/shared/api"
-
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
@@ -30,15 +27,12 @@ import (
 
 // layBridge makes the bridge. DHCP gives each machine its fixed address; DNS knows machines only: a
 // name looked up outside would be a way out.
-func (h *Incus) layBridge(ctx context.Context, c client.InstanceServer) error {
-	post := api.NetworksPost{Name: h.bridge, Type: "bridge", NetworkPut: api.NetworkPut{
-		Description: "EC2 test lab " + h.cfg.Name,
-		Config: api.ConfigMap{
-			tagLab: h.cfg.Name, "ipv4.address": netip.PrefixFrom(h.gateway(), h.cfg.Range.Bits()).String(), "ipv4.nat": "false",
-			"ipv6.address": "none", "dns.mode": "managed", "dns.domain": "ec2lab.internal", "raw.dnsmasq": "no-resolv",
-		},
-	}}
-	err := incusd.Undisturbed(ctx, func() error { return c.CreateNetwork(post) })
+func (h *Incus) layBridge(ctx context.Context, c *incusd.Client) error {
+	config := map[string]string{
+		tagLab: h.cfg.Name, "ipv4.address": netip.PrefixFrom(h.gateway(), h.cfg.Range.Bits()).String(), "ipv4.nat": "false",
+		"ipv6.address": "none", "dns.mode": "managed", "dns.domain": "ec2lab.internal", "raw.dnsmasq": "no-resolv",
+	}
+	err := incusd.Undisturbed(ctx, func() error { return c.CreateBridge(ctx, h.bridge, "EC2 test lab "+h.cfg.Name, config) })
 	if err != nil {
 		return fmt.Errorf("create bridge %s: %w", h.bridge, err)
 	}
