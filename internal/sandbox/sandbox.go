@@ -189,7 +189,7 @@ ulimit -f "$3" 2>/dev/null
 ulimit -d "$4" 2>/dev/null
 ulimit -t "$5" 2>/dev/null
 shift 5
-tar -x -f - || exit 125
+tar -x --warning=no-timestamp -f - || exit 125
 echo ` + ready + ` >&3
 exec 3>&- </dev/null
 exec "$@"`
@@ -248,8 +248,8 @@ func accounts() (files []*os.File, err error) {
 		uid, gid = user, user
 	}
 	for _, text := range []string{
-		fmt.Sprintf("check:x:%d:%d:check:%s:/bin/bash\n", uid, gid, Home),
-		fmt.Sprintf("check:x:%d:\n", gid),
+		fmt.Sprintf("root:x:0:0:root:/root:/bin/bash\ncheck:x:%d:%d:check:%s:/bin/bash\n", uid, gid, Home), // Puppet asks for user 0
+		fmt.Sprintf("root:x:0:\ncheck:x:%d:\n", gid),
 		"127.0.0.1 localhost sandbox\n::1 localhost\n",
 	} {
 		read, write, err := os.Pipe()
