@@ -2,9 +2,9 @@ package product
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,8 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
+	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/sandbox"
 )
 
@@ -178,12 +177,18 @@ func (c *checker) hiera(context.Context) error {
 		if ext := filepath.Ext(name); !data && ext != ".yaml" && ext != ".yml" {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(c.product.Dir, name))
+		text, err := c.product.Text(name)
+		if wrong, ok := errors.AsType[config.Errors](err); ok {
+			for _, e := range wrong {
+				c.problems = append(c.problems, Problem{Check: "hiera", File: e.File, Message: e.Problem + "; " + e.Remedy})
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("hiera: %w", err)
 		}
-		var document yaml.Node
-		if err := yaml.Unmarshal(text, &document); err != nil {
+		document, err := parse(text)
+		if err != nil {
 			p := Problem{Check: "hiera", File: name, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
 			if _, err := fmt.Sscanf(p.Message, "line %d:", &p.Line); err == nil {
 				_, p.Message, _ = strings.Cut(p.Message, ": ")
@@ -194,7 +199,7 @@ func (c *checker) hiera(context.Context) error {
 		if !data || name == hieraFile { // that one is looked at when the product is loaded
 			continue
 		}
-		for _, d := range duplicates(&document) {
+		for _, d := range duplicates(document) {
 			c.problems = append(c.problems, Problem{Check: "hiera", File: name, Line: d.line, Message: d.problem + "; " + d.remedy})
 		}
 	}
