@@ -100,7 +100,7 @@ func (c *cli) reader(cmd *cobra.Command) (pipeline.Parts, error) {
 		return pipeline.Parts{}, err
 	}
 	parts := pipeline.Parts{Config: cfg, Ledger: l, Now: time.Now}
-	if repository, err := product.Open(cmd.Context(), cfg.Product.Repository); err == nil {
+	if repository, err := product.Mirrored(cfg.Product, cfg.MirrorDir()); err == nil {
 		parts.Product = repository
 	}
 	return parts, nil
@@ -137,7 +137,7 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 		return pipeline.Parts{}, err
 	}
 	provider := slots.Provider()
-	repository, err := product.Open(ctx, cfg.Product.Repository)
+	repository, err := product.Open(ctx, cfg.Product, cfg.MirrorDir())
 	if err != nil {
 		return pipeline.Parts{}, usageError{err}
 	}

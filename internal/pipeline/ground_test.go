@@ -278,7 +278,7 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 	}
 	slots, err := limit.NewSlots(g.t.Context(), reached, owner, g.cfg.Limits.Servers)
 	check(err)
-	repository, err := product.Open(g.t.Context(), g.cfg.Product.Repository)
+	repository, err := product.Open(g.t.Context(), g.cfg.Product, g.cfg.MirrorDir())
 	check(err)
 	journal, err := imager.NewFileJournal(filepath.Join(g.cfg.StateDir, "images"))
 	check(err)

@@ -202,7 +202,7 @@ type contents struct {
 }
 
 func (r *Repository) contents(ctx context.Context) (*contents, error) {
-	var said bytes.Buffer
+	said := capped{most: mostMessage}
 	args := []string{"cat-file", "--batch"}
 	cmd := r.command(ctx, args...)
 	cmd.Stderr = &said
@@ -215,12 +215,12 @@ func (r *Repository) contents(ctx context.Context) (*contents, error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, gitFailed(ctx, args, "", err)
+		return nil, gitFailed(ctx, args[0], "", err)
 	}
 	return &contents{ask: ask, answer: bufio.NewReader(answer), wait: func() error {
 		_, drained := io.Copy(io.Discard, answer)
 		if err := cmd.Wait(); err != nil {
-			return gitFailed(ctx, args, said.String(), err)
+			return gitFailed(ctx, args[0], said.String(), err)
 		}
 		return drained
 	}}, nil
