@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,8 +39,9 @@ func (r *Repository) fetch(ctx context.Context) error {
 	if err := r.init(ctx); err != nil {
 		return err
 	}
-	args := append(append([]string{"fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"}, other...), "--", r.source.Repository)
-	cmd := gitCommand(ctx, append([]string{"--git-dir", r.mirror}, r.transport()...), nil, append(args, fetched...)...)
+	args := slices.Concat(r.transport(), []string{"fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"},
+		other, []string{"--", r.source.Repository}, fetched)
+	cmd := r.command(ctx, args...)
 	cmd.Env = append(cmd.Env, r.access()...)
 	_, err = gitOutput(ctx, cmd, "fetch")
 	if failed := (*gitError)(nil); errors.As(err, &failed) {
@@ -93,7 +95,7 @@ func (r *Repository) access() []string {
 		return nil
 	}
 	ssh := []string{"ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=15",
-		"-o", "GlobalKnownHostsFile=/dev/null", "-o", "UserKnownHostsFile=" + quoted(or(r.source.KnownHosts, "/dev/null")), "-o", "PermitLocalCommand=no", "-o", "ForwardAgent=no"}
+		"-o", "GlobalKnownHostsFile=/dev/null", "-o", quoted(`UserKnownHostsFile="` + or(r.source.KnownHosts, "/dev/null") + `"`), "-o", "PermitLocalCommand=no", "-o", "ForwardAgent=no"}
 	if r.source.SSHKey != "" {
 		ssh = append(ssh, "-i", quoted(r.source.SSHKey), "-o", "IdentitiesOnly=yes")
 	} else {
@@ -111,7 +113,7 @@ func (r *Repository) access() []string {
 func (r *Repository) transport() []string {
 	settings := []string{"-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=60", "-c", "http.followRedirects=false"}
 	if r.source.Credentials != "" {
-		settings = append(settings, "-c", "credential.helper=", "-c", "credential.helper=store --file="+quoted(r.source.Credentials))
+		settings = append(settings, "-c", "credential.helper=store --file="+quoted(r.source.Credentials))
 	}
 	if r.ca != "" {
 		settings = append(settings, "-c", "http.sslCAInfo="+r.ca)
