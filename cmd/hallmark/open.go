@@ -37,7 +37,10 @@ func (c *cli) settings(cmd *cobra.Command) (config.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+	if err := atomicfile.Private(cfg.StateDir); err != nil {
+		if _, shared := errors.AsType[*atomicfile.Shared](err); shared {
+			return cfg, usage("state-dir: %w", err)
+		}
 		return cfg, usage("state-dir: %w; run hallmark as root, or give it a directory of your own by --state-dir", err)
 	}
 	cfg.Owner, err = owner(cfg)

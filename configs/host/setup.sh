@@ -359,6 +359,7 @@ main() {
 	esac
 	check_machine
 	mkdir -p $ETC $LOGS $STATE $RUN
+	chmod go-rwx $STATE # hallmark's own state, too
 	exec 9>$RUN/host.lock # one at a time
 	flock 9
 	SOURCES=$(debian_sources)
