@@ -21,13 +21,17 @@ type Shared struct {
 func (s *Shared) Error() string { return s.Path + " " + s.Problem + "; " + s.Remedy }
 
 // Private makes dir, and all that lies directly in it, readable for our user alone, and makes the folder if it is
-// not there. What another user owns, could write to, or could exchange is not taken: that is *Shared.
+// not there. What another user owns or could write to, and what every user could exchange, is not taken: that is
+// *Shared.
 func Private(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
+		return err
+	}
+	if real, err = filepath.Abs(real); err != nil {
 		return err
 	}
 	for above := filepath.Dir(real); ; above = filepath.Dir(above) {
@@ -56,16 +60,14 @@ func Private(dir string) error {
 	return nil
 }
 
-// exchangeable refuses a folder in which other users, but for root, could put something else in the place of ours.
+// exchangeable refuses a folder in which every user could put something else in the place of ours. The owner of a
+// folder above ours is not asked for: root's state may lie in the clone of a developer.
 func exchangeable(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	switch who := ownerOf(info); {
-	case who != 0 && who != os.Geteuid():
-		return &Shared{dir, "belongs to " + name(who) + ", who could exchange what is below it", "choose a folder below one of your own or of root's"}
-	case info.Mode()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0:
+	if info.Mode()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return &Shared{dir, "can be written by every user, who could exchange what is below it", "`chmod o-w` it, or choose another folder"}
 	}
 	return nil
