@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,15 +40,67 @@ func (r *Repository) fetch(ctx context.Context) error {
 	if err := r.init(ctx); err != nil {
 		return err
 	}
+	broken := map[string]string{}
+	for {
+		err := r.fetchBut(ctx, other, broken)
+		failed := (*gitError)(nil)
+		if errors.As(err, &failed) {
+			more, unknown := r.brokenRefs(ctx, other, failed.said, broken)
+			switch {
+			case unknown != nil:
+				return unknown
+			case more:
+				continue
+			}
+			return r.unfetched(failed.said)
+		}
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.broken = broken
+		return nil
+	}
+}
+
+// fetchBut fetches all but some branches and tags.
+func (r *Repository) fetchBut(ctx context.Context, other []string, but map[string]string) error {
+	var refs []string
+	for name := range but {
+		refs = append(refs, "^"+name)
+	}
 	args := slices.Concat(r.transport(), []string{"fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"},
-		other, []string{"--", r.source.Repository}, fetched)
+		other, []string{"--", r.source.Repository}, fetched, refs)
 	cmd := r.command(ctx, args...)
 	cmd.Env = append(cmd.Env, r.access()...)
-	_, err = gitOutput(ctx, cmd, "fetch")
-	if failed := (*gitError)(nil); errors.As(err, &failed) {
-		return r.unfetched(failed.said)
-	}
+	_, err := gitOutput(ctx, cmd, "fetch")
 	return err
+}
+
+// notThere is what the other side says of a branch that points to a commit that it does not have.
+var notThere = regexp.MustCompile(`not our ref ([0-9a-f]{40,64})`)
+
+// brokenRefs adds the branches and tags because of which a fetch was refused: one of them costs the others
+// nothing. It reports whether there are more of them than before.
+func (r *Repository) brokenRefs(ctx context.Context, other []string, said string, broken map[string]string) (more bool, err error) {
+	m := notThere.FindStringSubmatch(said)
+	if m == nil {
+		return false, nil
+	}
+	cmd := r.command(ctx, slices.Concat(r.transport(), []string{"ls-remote", "--quiet", "--refs", "--heads", "--tags"}, other, []string{"--", r.source.Repository})...)
+	cmd.Env = append(cmd.Env, r.access()...)
+	all, err := gitOutput(ctx, cmd, "ls-remote")
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(all) {
+		id, name, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		if _, known := broken[name]; id == m[1] && !known {
+			broken[name], more = id, true
+		}
+	}
+	return more, nil
 }
 
 // unfetched says what to do about a fetch that git refused.

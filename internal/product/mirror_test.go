@@ -525,3 +525,26 @@ func TestFetchBySSH(t *testing.T) {
 		}
 	}
 }
+
+// A branch that points to a commit that is not there, as in a mirror that is being fetched, is known and has no
+// head; it costs the others nothing.
+func TestBrokenBranch(t *testing.T) {
+	s := newScratch(t)
+	s.commit("first", goodTree())
+	r := s.open()
+	second := s.commit("second", tree{"x": "2"})
+	for i, branch := range []string{"broken", "other"} {
+		if err := os.WriteFile(filepath.Join(s.dir, ".git/refs/heads", branch), []byte(strings.Repeat("0", 39)+strconv.Itoa(i+1)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if head, err := r.Head(t.Context(), "main"); err != nil || head != second {
+		t.Errorf("head is %s, %v", head, err)
+	}
+	if branches, err := r.Branches(t.Context()); err != nil || strings.Join(branches, " ") != "broken main other" {
+		t.Errorf("branches are %q, %v", branches, err)
+	}
+	if head, err := r.Head(t.Context(), "broken"); err == nil || !strings.Contains(err.Error(), "which is not there") {
+		t.Errorf("head is %s, %v", head, err)
+	}
+}

@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
@@ -21,7 +23,9 @@ import (
 type Repository struct {
 	source config.Product
 	mirror string // folder
-	ca     string // certificates of authorities in tests; "" : the machine's
+	mu     sync.Mutex
+	broken map[string]string // branches and tags of the last fetch that point to a commit that is not there: the commit
+	ca     string            // certificates of authorities in tests; "" : the machine's
 }
 
 // Open fetches a repository into the mirror, a folder that is made if it is not there.
@@ -73,10 +77,19 @@ func (r *Repository) Branches(ctx context.Context) ([]string, error) {
 
 func (r *Repository) branches(ctx context.Context) ([]string, error) {
 	out, err := r.git(ctx, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
-	if err != nil || out == "" {
+	if err != nil {
 		return nil, err
 	}
-	return strings.Split(out, "\n"), nil
+	all := strings.Fields(out)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.broken {
+		if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok && !slices.Contains(all, branch) {
+			all = append(all, branch)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
 }
 
 // Head gives the newest commit of a branch, as its full id. The name is that of the branch itself:
@@ -84,6 +97,12 @@ func (r *Repository) branches(ctx context.Context) ([]string, error) {
 func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
 	if err := r.fetch(ctx); err != nil {
 		return "", err
+	}
+	r.mu.Lock()
+	gone, broken := r.broken["refs/heads/"+branch]
+	r.mu.Unlock()
+	if broken {
+		return "", fmt.Errorf("branch %s of %s points to commit %s, which is not there: see `git fsck`, or wait until it was fetched", branch, r.source.Repository, gone)
 	}
 	commit, err := r.git(ctx, "show-ref", "--verify", "--hash", "refs/heads/"+branch)
 	var failed *gitError
