@@ -5,11 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 
 	"github.com/hallmark-ci/hallmark/internal/environment"
@@ -33,9 +34,8 @@ func (v *Verifier) gossTests(p *product.Product, servers []environment.Server, t
 	var tests []Test
 	for _, s := range servers {
 		for _, suite := range []string{"all", s.Role} {
-			file := filepath.Join(p.Dir, "suites", tier, suite+".yaml")
-			spec, err := os.ReadFile(file)
-			if os.IsNotExist(err) {
+			spec, err := p.Text(path.Join("suites", tier, suite+".yaml"))
+			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err != nil {

@@ -173,7 +173,7 @@ func (c *cli) move(cmd *cobra.Command, m ledger.Move) error {
 		m.To = previous.ID
 	} else if err := knownChannel(ctx, parts.Config, l, m.Channel, m.To); err != nil {
 		return err
-	} else if parts.Product, err = product.Open(ctx, parts.Config.Product.Repository); err != nil {
+	} else if parts.Product, err = product.Open(ctx, parts.Config.Product, parts.Config.MirrorDir()); err != nil {
 		return usageError{err}
 	}
 	m.Actor = actor()

@@ -37,7 +37,10 @@ func (c *cli) settings(cmd *cobra.Command) (config.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+	if err := atomicfile.Private(cfg.StateDir); err != nil {
+		if _, shared := errors.AsType[*atomicfile.Shared](err); shared {
+			return cfg, usage("state-dir: %w", err)
+		}
 		return cfg, usage("state-dir: %w; run hallmark as root, or give it a directory of your own by --state-dir", err)
 	}
 	cfg.Owner, err = owner(cfg)
@@ -100,7 +103,7 @@ func (c *cli) reader(cmd *cobra.Command) (pipeline.Parts, error) {
 		return pipeline.Parts{}, err
 	}
 	parts := pipeline.Parts{Config: cfg, Ledger: l, Now: time.Now}
-	if repository, err := product.Open(cmd.Context(), cfg.Product.Repository); err == nil {
+	if repository, err := product.Mirrored(cfg.Product, cfg.MirrorDir()); err == nil {
 		parts.Product = repository
 	}
 	return parts, nil
@@ -137,7 +140,7 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 		return pipeline.Parts{}, err
 	}
 	provider := slots.Provider()
-	repository, err := product.Open(ctx, cfg.Product.Repository)
+	repository, err := product.Open(ctx, cfg.Product, cfg.MirrorDir())
 	if err != nil {
 		return pipeline.Parts{}, usageError{err}
 	}

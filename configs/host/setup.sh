@@ -19,7 +19,7 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 PACKAGES=(
 	apt-cacher-ng                                             # the package cache
-	git puppet-agent puppet-lint                              # products and their checks
+	git puppet-agent puppet-lint bubblewrap                   # products and their checks
 )
 SERVER_PACKAGES=(
 	lxcfs dnsmasq-base btrfs-progs uidmap nftables iproute2   # servers
@@ -359,6 +359,7 @@ main() {
 	esac
 	check_machine
 	mkdir -p $ETC $LOGS $STATE $RUN
+	chmod go-rwx $STATE # hallmark's own state, too
 	exec 9>$RUN/host.lock # one at a time
 	flock 9
 	SOURCES=$(debian_sources)

@@ -1,6 +1,6 @@
 // Package atomicfile writes what Hallmark reads back later: files that are there whole or not at all, also
-// after a crash, a loss of power or on a full disk. It knows nothing of what is in them; a reader still has
-// to check what it reads.
+// after a crash, a loss of power or on a full disk; and it keeps the folder of such files from other users. It
+// knows nothing of what is in them; a reader still has to check what it reads.
 package atomicfile
 
 import (

@@ -33,7 +33,11 @@ type Config struct {
 
 // Product says where the infrastructure repository is and which of its branches count.
 type Product struct {
-	Repository  string   `key:"repository,required"` // a git repository on this machine, bare or not; absolute
+	Repository  string   `key:"repository,required"` // a git repository: a directory, bare or not, absolute; or an address of ssh or https
+	SSHKey      string   `key:"ssh-key"`             // file with the private key for an address of ssh; absolute
+	SSHAgent    string   `key:"ssh-agent"`           // socket of an agent that has it; absolute
+	KnownHosts  string   `key:"known-hosts"`         // file with the host's key, as ssh writes it; absolute
+	Credentials string   `key:"credentials"`         // file of git-credential-store for an address of https; absolute
 	Development string   `key:"development"`         // the development branch
 	Releases    string   `key:"releases"`            // glob of release branches, as path.Match has it
 	Retired     []string `key:"retired"`             // release branches that are no longer live

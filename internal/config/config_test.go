@@ -152,6 +152,28 @@ func TestVariableCuresFile(t *testing.T) {
 	}
 }
 
+// A repository elsewhere stays an address; what unlocks it is a file.
+func TestRepositoryElsewhere(t *testing.T) {
+	for repository, remote := range map[string]bool{
+		"https://example.org/acme.git": true, "ssh://git@example.org:22/acme.git": true, "git@example.org:acme.git": true,
+		"/srv/acme": false, "/srv/a:b": false, "file:///srv/acme": false, "./a:b": false,
+	} {
+		more := ""
+		if remote && !strings.HasPrefix(repository, "https") {
+			more = ", known-hosts: hosts, ssh-key: key"
+		}
+		c, said := load(t, "product: {repository: \""+repository+"\""+more+"}\n", nil)
+		switch {
+		case said != "" || c.Product.Remote() != remote:
+			t.Errorf("%s: %q, remote %v", repository, said, c.Product.Remote())
+		case remote && c.Product.Repository != repository || !remote && !filepath.IsAbs(c.Product.Repository):
+			t.Errorf("%s became %s", repository, c.Product.Repository)
+		case more != "" && !filepath.IsAbs(c.Product.SSHKey):
+			t.Errorf("the key is %s", c.Product.SSHKey)
+		}
+	}
+}
+
 func TestPathsAreRelativeToTheFile(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(t.TempDir())
@@ -258,7 +280,11 @@ func TestBadConfig(t *testing.T) {
 		{name: "a type's price twice", text: least + "prices: {types: [{type: m7i.large, hour: 0.1}, {type: m7i.large, hour: 0.2}]}\n"},
 		{name: "waiver", text: least + "waivers:\n- {test: t, ticket: T-1, reason: r, expires: tomorrow}\n- {test: t, ticket: 17, expires: 2026-12-31}\n"},
 		{name: "waiver twice", text: least + "waivers:\n- {test: t, ticket: T-1, reason: r, expires: 2026-12-31}\n- {test: t, ticket: T-2, reason: r, expires: 2026-12-31}\n"},
-		{name: "remote repository", text: "product: {repository: \"https://example.org/acme.git\"}\n"},
+		{name: "address of another protocol", text: "product: {repository: \"ext::sh -c id\"}\n"},
+		{name: "address without protection", text: "product: {repository: \"http://example.org/acme.git\"}\n"},
+		{name: "address with a password", text: "product: {repository: \"https://ci:s3cret@example.org/acme.git\", ssh-key: k}\n"},
+		{name: "ssh to anybody", text: "product: {repository: \"git@example.org:acme.git\", ssh-key: k, credentials: c}\n"},
+		{name: "keys for a directory", text: "product: {repository: /srv/acme, ssh-key: k, ssh-agent: a, known-hosts: h, credentials: c}\n"},
 		{name: "releases match development", text: "product: {repository: /srv/acme, releases: \"*\", development: main}\n"},
 		{name: "releases is no glob", text: "product: {repository: /srv/acme, releases: \"release/[\"}\n"},
 		{name: "variables", text: least, variables: map[string]string{"HALLMARK_LIMITS_SERVERS": "many", "HALLMARK_LIMITS_LANES": "0", "HALLMARK_STATE_DRI": "/tmp", "HALLMARK_SOMETHING_ELSE": "x"}},

@@ -125,8 +125,13 @@ func singles(path string, v reflect.Value, visit func(key string, value reflect.
 
 // absolute makes the paths of c absolute, relative ones from dir.
 func (c *Config) absolute(dir string) error {
-	for _, p := range []*string{&c.StateDir, &c.Product.Repository, &c.Provider.Faults} {
-		if *p == "" || strings.Contains(*p, "://") {
+	c.Product.Repository = strings.TrimPrefix(c.Product.Repository, "file://")
+	paths := []*string{&c.StateDir, &c.Provider.Faults, &c.Product.SSHKey, &c.Product.SSHAgent, &c.Product.KnownHosts, &c.Product.Credentials}
+	if !c.Product.Remote() {
+		paths = append(paths, &c.Product.Repository)
+	}
+	for _, p := range paths {
+		if *p == "" {
 			continue
 		}
 		if !filepath.IsAbs(*p) {
@@ -155,6 +160,9 @@ func (c Config) PublishFile() string { return filepath.Join(c.StateDir, "publish
 
 // CopyFile is locked while copies of images are made for a channel.
 func (c Config) CopyFile() string { return filepath.Join(c.StateDir, "copy.lock") }
+
+// MirrorDir is the mirror of the infrastructure repository.
+func (c Config) MirrorDir() string { return filepath.Join(c.StateDir, "repository.git") }
 
 // ProductsDir holds checkouts and archives of the product, by commit.
 func (c Config) ProductsDir() string { return filepath.Join(c.StateDir, "products") }

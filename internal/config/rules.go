@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -76,9 +77,7 @@ func (c *Config) checkDeadline(at Place) {
 
 // Check knows branches and globs.
 func (p *Product) Check(at Place) {
-	if strings.Contains(p.Repository, "://") {
-		at.Problem("repository", fmt.Sprintf("%q is an address, not a directory", p.Repository), "clone it with `git clone --mirror` and give the clone's directory")
-	}
+	p.checkAddress(at)
 	if p.Development == "" {
 		at.Problem("development", "is empty", "name the development branch")
 	}
@@ -86,6 +85,51 @@ func (p *Product) Check(at Place) {
 		at.Problem("releases", fmt.Sprintf("%q is no glob", p.Releases), "write it as release/*")
 	} else if ok, _ := path.Match(p.Releases, p.Development); ok {
 		at.Problem("releases", fmt.Sprintf("%q also matches the development branch %s", p.Releases, p.Development), "use a glob for release branches only")
+	}
+}
+
+// scheme is how an address of a repository begins, and elsewhere the short form of ssh: user@host:path.
+var (
+	scheme    = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)`)
+	elsewhere = regexp.MustCompile(`^[^/:]+:`)
+)
+
+// Remote reports whether the repository is an address, and not a directory of this machine.
+func (p *Product) Remote() bool {
+	return scheme.MatchString(p.Repository) || elsewhere.MatchString(p.Repository)
+}
+
+// checkAddress wants an address that can be fetched, and keys for it that no address holds.
+func (p *Product) checkAddress(at Place) {
+	by := ""
+	if m := scheme.FindStringSubmatch(p.Repository); m != nil {
+		by = m[1]
+	} else if p.Remote() {
+		by = "ssh"
+	}
+	switch by {
+	case "", "ssh", "https":
+	default:
+		at.Problem("repository", fmt.Sprintf("%q is an address of %s", p.Repository, by), "use ssh:// or https://, or a directory of this machine")
+		return
+	}
+	if address, err := url.Parse(p.Repository); by != "" && err == nil && address.User != nil {
+		if _, secret := address.User.Password(); secret {
+			at.Problem("repository", "holds a password, which would be in logs and reports", "put the address with it into a file of its own, and name that under product.credentials")
+		}
+	}
+	for _, k := range []struct{ key, value, needs, remedy string }{
+		{"ssh-key", p.SSHKey, "ssh", "remove it, or give an address of ssh"},
+		{"ssh-agent", p.SSHAgent, "ssh", "remove it, or give an address of ssh"},
+		{"known-hosts", p.KnownHosts, "ssh", "remove it, or give an address of ssh"},
+		{"credentials", p.Credentials, "https", "remove it, or give an address of https"},
+	} {
+		if k.value != "" && by != k.needs {
+			at.Problem(k.key, "is for an address of "+k.needs+", which product.repository is not", k.remedy)
+		}
+	}
+	if by == "ssh" && p.KnownHosts == "" {
+		at.Problem("known-hosts", "is missing, so nothing would say that the host is the right one", "write its key to a file with `ssh-keyscan`, compare it, and name the file")
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func TestWorkflowThatPanics(t *testing.T) {
 	t.Parallel()
 	g := young(t)
-	g.ensure = func() { panic("out of luck") }
+	g.ensure = func() error { panic("out of luck") }
 	d := g.daemon()
 	first, second := d.start(pipeline.Request{}), d.start(pipeline.Request{})
 	for _, run := range []ledger.Run{d.await(first.ID), d.await(second.ID)} {

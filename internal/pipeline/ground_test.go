@@ -80,7 +80,7 @@ type ground struct {
 	timeouts environment.Timeouts
 	outage   *limit.Outage               // how launches wait for the provider; nil: they do not
 	room     func(context.Context) error // nil: there is always enough disk
-	ensure   func()                      // as part of making sure of the base; nil: nothing
+	ensure   func() error                // as part of making sure of the base; nil: nothing
 
 	mu    sync.Mutex
 	hook  func(context.Context, *daemon, cloud.Call) // before every call to the cloud
@@ -278,7 +278,7 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 	}
 	slots, err := limit.NewSlots(g.t.Context(), reached, owner, g.cfg.Limits.Servers)
 	check(err)
-	repository, err := product.Open(g.t.Context(), g.cfg.Product.Repository)
+	repository, err := product.Open(g.t.Context(), g.cfg.Product, g.cfg.MirrorDir())
 	check(err)
 	journal, err := imager.NewFileJournal(filepath.Join(g.cfg.StateDir, "images"))
 	check(err)
@@ -291,7 +291,9 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 		},
 		EnsureBase: func(context.Context, io.Writer) (cloud.Image, error) {
 			if g.ensure != nil {
-				g.ensure()
+				if err := g.ensure(); err != nil {
+					return cloud.Image{}, err
+				}
 			}
 			return g.base, nil
 		},

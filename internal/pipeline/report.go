@@ -263,7 +263,7 @@ func ofSet(ctx context.Context, l *ledger.Ledger, set ledger.ImageSet) ([]ledger
 
 // Checkout gives a folder with the product at the head of a branch.
 func Checkout(ctx context.Context, cfg config.Config, branch string) (dir, commit string, err error) {
-	repository, err := product.Open(ctx, cfg.Product.Repository)
+	repository, err := product.Open(ctx, cfg.Product, cfg.MirrorDir())
 	if err != nil {
 		return "", "", err
 	}

@@ -63,10 +63,13 @@ func (s *shelf) get(ctx context.Context, commit string) (*copyOf, error) {
 		touch(archive)
 		return c, nil
 	}
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("keep the product's code: %w", err)
 	}
 	if err := s.repository.Checkout(ctx, commit, dir); err != nil {
+		if unfit, ok := errors.AsType[product.Unfit](err); ok {
+			return nil, badProduct{unfit}
+		}
 		return nil, fmt.Errorf("check out %s: %w", commit, err)
 	}
 	p, err := product.Read(dir, commit)

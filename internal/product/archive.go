@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/atomicfile"
+	"github.com/hallmark-ci/hallmark/internal/config"
 )
 
 // Archive writes the files of a commit as a tar.gz to file: as git keeps them, whatever its attributes and
@@ -30,10 +31,10 @@ func (r *Repository) Archive(ctx context.Context, commit, file string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("archive %s: %w", commit, err)
 	}
-	err = atomicfile.WriteFrom(file, 0o644, func(out io.Writer) error {
+	err = atomicfile.WriteFrom(file, 0o600, func(out io.Writer) error {
 		zip := gzip.NewWriter(out) // without a name or a time in its header
 		return errors.Join(r.pack(ctx, commit, zip), zip.Close())
 	})
@@ -58,6 +59,11 @@ func whole(file, commit string) bool {
 	return err == nil && found == commit
 }
 
+// mostArchive bounds what an archive holds, in bytes: the files and, for each, what tar says of it.
+const mostArchive = mostBytes + mostEntries*(2*mostPath)
+
+var errTooMuch = errors.New("it holds more than an archive of ours can")
+
 // eachFile reads a tar.gz through to its end.
 func eachFile(file string, do func(*tar.Header, io.Reader) error) error {
 	f, err := os.Open(file)
@@ -69,11 +75,15 @@ func eachFile(file string, do func(*tar.Header, io.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	files := tar.NewReader(zip)
+	content := &io.LimitedReader{R: zip, N: mostArchive}
+	files := tar.NewReader(content)
 	for {
 		h, err := files.Next()
 		if errors.Is(err, io.EOF) {
-			_, err = io.Copy(io.Discard, zip) // what follows the last file, and the checksum
+			_, err = io.Copy(io.Discard, content) // what follows the last file, and the checksum
+			if err == nil && content.N == 0 {
+				err = errTooMuch
+			}
 			return err
 		}
 		if err == nil {
@@ -96,45 +106,116 @@ const (
 // blob is a file of a commit, as git names it.
 type blob struct{ mode, object, name string }
 
+// What a commit may hold. A product is code; servers get all of it.
+const (
+	mostEntries = 100_000 // files
+	mostBytes   = 1 << 30 // of all files
+	mostPath    = 4 << 10 // bytes of a file's name with its folders
+)
+
+// Unfit is what is wrong with the files of a commit, such that they are not even checked out.
+type Unfit struct{ config.Errors }
+
+// Unwrap gives the problems.
+func (u Unfit) Unwrap() error { return u.Errors }
+
+func unfit(file, problem, remedy string) error {
+	return Unfit{config.Errors{{File: file, Problem: problem, Remedy: remedy}}}
+}
+
 // pack writes the files of a commit as a tar. A submodule becomes an empty folder, as in a clone.
 func (r *Repository) pack(ctx context.Context, commit string, out io.Writer) error {
-	listed, err := r.git(ctx, "ls-tree", "-r", "-z", "--full-tree", commit)
-	if err != nil {
-		return err
-	}
-	stamp, err := r.git(ctx, "show", "-s", "--no-show-signature", "--format=%ct", commit)
+	stamp, err := r.git(ctx, "log", "--no-walk", "--max-count=1", "--format=%ct", commit, "--") // show would go through the tree, which may have no end
 	if err != nil {
 		return err
 	}
 	seconds, err := strconv.ParseInt(stamp, 10, 64)
 	if err != nil {
-		return fmt.Errorf("git show: time of the commit: %w", err)
+		return fmt.Errorf("git log: time of the commit: %w", err)
 	}
-	var blobs []blob
-	for line := range strings.SplitSeq(strings.TrimSuffix(listed, "\x00"), "\x00") {
-		about, name, ok := strings.Cut(line, "\t")
-		fields := strings.Fields(about)
-		if !ok || len(fields) != 3 {
-			if line == "" { // a commit without files
-				continue
-			}
-			return fmt.Errorf("git ls-tree printed %q", line)
-		}
-		blobs = append(blobs, blob{fields[0], fields[2], name})
+	blobs, err := r.tree(ctx, commit)
+	if err != nil {
+		return err
 	}
 	contents, err := r.contents(ctx)
 	if err != nil {
 		return err
 	}
 	w := tar.NewWriter(out)
-	p := packer{tar: w, contents: contents, at: time.Unix(seconds, 0), made: map[string]bool{".": true}}
+	p := packer{tar: w, contents: contents, at: time.Unix(seconds, 0), made: map[string]bool{".": true}, files: map[string]bool{}, left: mostBytes}
 	err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{ofCommit: commit}})
 	for _, b := range blobs {
 		if err == nil {
 			err = p.add(b)
 		}
 	}
-	return errors.Join(err, contents.close(), w.Close())
+	if err != nil {
+		contents.stop()
+		return err
+	}
+	return errors.Join(contents.close(), w.Close())
+}
+
+// tree lists the files of a commit. It stops where a commit has more than a product can have: a few small trees
+// can stand for more files than there is memory.
+func (r *Repository) tree(ctx context.Context, commit string) (blobs []blob, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	said := capped{most: mostMessage}
+	cmd := r.command(ctx, "ls-tree", "-r", "-z", "--full-tree", commit)
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, gitFailed(ctx, "ls-tree", "", err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, mostPath+100) // mode, kind and object stand before a name
+	lines.Split(func(data []byte, end bool) (int, []byte, error) {
+		if i := bytes.IndexByte(data, 0); i >= 0 {
+			return i + 1, data[:i], nil
+		}
+		return 0, nil, nil
+	})
+	for err == nil && lines.Scan() {
+		var b blob
+		if b, err = readBlob(lines.Text()); err == nil {
+			blobs = append(blobs, b)
+		}
+		if len(blobs) > mostEntries {
+			err = unfit(commit, fmt.Sprintf("has more than %d files", mostEntries), "keep what is not the product's code in another repository")
+		}
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		err = unfit(commit, fmt.Sprintf("has a file with a path of more than %d bytes", mostPath), "give it a shorter name")
+	}
+	if err != nil {
+		stop()
+		_ = cmd.Wait() // it was ended
+		return nil, err
+	}
+	if err := cmd.Wait(); err != nil {
+		return nil, gitFailed(ctx, "ls-tree", said.String(), err)
+	}
+	return blobs, lines.Err()
+}
+
+// readBlob reads a line of git ls-tree. git itself makes no names that are none of a file in a folder, but a tree
+// that somebody made by hand can hold them.
+func readBlob(line string) (blob, error) {
+	about, name, ok := strings.Cut(line, "\t")
+	fields := strings.Fields(about)
+	if !ok || len(fields) != 3 {
+		return blob{}, fmt.Errorf("git ls-tree printed %q", line)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." || strings.EqualFold(part, ".git") {
+			return blob{}, unfit(name, "is no name of a file that git would commit", "make the commit anew with git; see `git fsck`")
+		}
+	}
+	return blob{fields[0], fields[2], name}, nil
 }
 
 // packer writes one tar.
@@ -143,11 +224,16 @@ type packer struct {
 	contents *contents
 	at       time.Time
 	made     map[string]bool // folders
+	files    map[string]bool // and links
+	left     int64           // bytes that more files may have
 }
 
 func (p *packer) add(b blob) error {
 	if err := p.folder(filepath.Dir(b.name)); err != nil {
 		return err
+	}
+	if p.made[b.name] || p.files[b.name] {
+		return unfit(b.name, "is there twice", "make the commit anew with git; see `git fsck`")
 	}
 	header := &tar.Header{Name: b.name, Mode: 0o644, ModTime: p.at, Typeflag: tar.TypeReg}
 	switch b.mode {
@@ -161,11 +247,18 @@ func (p *packer) add(b blob) error {
 	default:
 		return fmt.Errorf("%s has mode %s, which Hallmark does not know", b.name, b.mode)
 	}
+	p.files[b.name] = true
 	size, content, err := p.contents.of(b)
 	if err != nil {
 		return err
 	}
+	if p.left -= size; p.left < 0 {
+		return unfit(b.name, fmt.Sprintf("makes the files of the commit larger than %d MiB", mostBytes>>20), "keep large files elsewhere, and have Puppet fetch them")
+	}
 	if header.Typeflag == tar.TypeSymlink {
+		if size > mostPath {
+			return unfit(b.name, "links to a path that is too long", "link to a file of the repository")
+		}
 		target, err := io.ReadAll(content)
 		if err != nil {
 			return err
@@ -186,6 +279,9 @@ func (p *packer) folder(name string) error {
 	if p.made[name] {
 		return nil
 	}
+	if p.files[name] {
+		return unfit(name, "is a file and a folder", "make the commit anew with git; see `git fsck`")
+	}
 	if err := p.folder(filepath.Dir(name)); err != nil {
 		return err
 	}
@@ -198,29 +294,39 @@ type contents struct {
 	ask    io.WriteCloser
 	answer *bufio.Reader
 	wait   func() error
+	stop   func()            // instead of close, when not all was read
 	last   *io.LimitedReader // of the object before, to be read to its end
 }
 
 func (r *Repository) contents(ctx context.Context) (*contents, error) {
-	var said bytes.Buffer
+	ctx, stop := context.WithCancel(ctx)
+	said := capped{most: mostMessage}
 	args := []string{"cat-file", "--batch"}
 	cmd := r.command(ctx, args...)
 	cmd.Stderr = &said
 	ask, err := cmd.StdinPipe()
 	if err != nil {
+		stop()
 		return nil, err
 	}
 	answer, err := cmd.StdoutPipe()
 	if err != nil {
+		stop()
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, gitFailed(ctx, args, "", err)
+		stop()
+		return nil, gitFailed(ctx, args[0], "", err)
 	}
-	return &contents{ask: ask, answer: bufio.NewReader(answer), wait: func() error {
+	ended := func() {
+		stop()
+		_ = cmd.Wait() // it was ended
+	}
+	return &contents{ask: ask, answer: bufio.NewReader(answer), stop: ended, wait: func() error {
+		defer stop()
 		_, drained := io.Copy(io.Discard, answer)
 		if err := cmd.Wait(); err != nil {
-			return gitFailed(ctx, args, said.String(), err)
+			return gitFailed(ctx, args[0], said.String(), err)
 		}
 		return drained
 	}}, nil

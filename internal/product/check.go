@@ -2,9 +2,9 @@ package product
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/sandbox"
 )
 
 // Problem is something wrong with the product that was found without a server.
@@ -84,27 +85,24 @@ func (c *checker) templates(ctx context.Context) error {
 	return c.puppet(ctx, "puppet epp", files, "epp", "validate")
 }
 
-// puppet lets a subcommand of Puppet read files, in a state of its own: the host's own configuration of
-// Puppet has no say.
-func (c *checker) puppet(ctx context.Context, check string, files []string, command ...string) error {
+// puppet lets a subcommand of Puppet read files, in a sandbox and with a state of its own: the host's own
+// configuration of Puppet has no say.
+func (c *checker) puppet(ctx context.Context, check string, files []string, subcommand ...string) error {
 	if len(files) == 0 {
 		return nil
 	}
-	state, err := os.MkdirTemp("", "hallmark-puppet-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(state) }()
 	fmt.Fprintf(c.out, "%s: %d files\n", check, len(files))
-	args := append(command, "--confdir", state, "--vardir", state, "--color", "false", "--logdest", "console")
-	said, failed, err := c.run(ctx, parserTimeout, "puppet", append(args, files...)...)
+	args := slices.Concat([]string{"puppet"}, subcommand, []string{"--confdir", sandbox.Temp, "--vardir", sandbox.Temp, "--color", "false", "--logdest", "console"}, files)
+	var kept tail
+	failed, err := c.command(parserTimeout, &kept).run(ctx, args...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", check, err)
 	}
+	said := kept.text
 	if failed == "" {
 		return nil
 	}
-	found := parserProblems(check, c.product.Dir, said)
+	found := parserProblems(check, sandbox.Dir, said)
 	if len(found) == 0 {
 		found = []Problem{{Check: check, Message: failed + ": " + excerptOf(said)}}
 	}
@@ -179,12 +177,18 @@ func (c *checker) hiera(context.Context) error {
 		if ext := filepath.Ext(name); !data && ext != ".yaml" && ext != ".yml" {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(c.product.Dir, name))
+		text, err := c.product.Text(name)
+		if wrong, ok := errors.AsType[config.Errors](err); ok {
+			for _, e := range wrong {
+				c.problems = append(c.problems, Problem{Check: "hiera", File: e.File, Message: e.Problem + "; " + e.Remedy})
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("hiera: %w", err)
 		}
-		var document yaml.Node
-		if err := yaml.Unmarshal(text, &document); err != nil {
+		document, err := parse(text)
+		if err != nil {
 			p := Problem{Check: "hiera", File: name, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
 			if _, err := fmt.Sscanf(p.Message, "line %d:", &p.Line); err == nil {
 				_, p.Message, _ = strings.Cut(p.Message, ": ")
@@ -195,7 +199,7 @@ func (c *checker) hiera(context.Context) error {
 		if !data || name == hieraFile { // that one is looked at when the product is loaded
 			continue
 		}
-		for _, d := range duplicates(&document) {
+		for _, d := range duplicates(document) {
 			c.problems = append(c.problems, Problem{Check: "hiera", File: name, Line: d.line, Message: d.problem + "; " + d.remedy})
 		}
 	}
@@ -214,14 +218,8 @@ func (c *checker) unitTests(ctx context.Context) error {
 		return nil
 	}
 	fmt.Fprintf(c.out, "unit tests: %s\n", u.Command)
-	place, err := c.workplace()
-	if err != nil {
-		return fmt.Errorf("unit tests: %w", err)
-	}
-	said, failed, err := place.run(ctx, u.Timeout, "bash", "-c", u.Command)
-	if left := place.close(); left != nil { // a process of theirs still writes: it is no use to the next check
-		fmt.Fprintf(c.out, "unit tests: remove their copy of the product: %v\n", left)
-	}
+	said := &excerpt{}
+	failed, err := c.command(u.Timeout, said).run(ctx, "bash", "-c", u.Command)
 	if err != nil {
 		return fmt.Errorf("unit tests: %w", err)
 	}
@@ -231,16 +229,13 @@ func (c *checker) unitTests(ctx context.Context) error {
 	return nil
 }
 
-// run runs one of Puppet's own commands in the product's directory, which it only reads.
-func (c *checker) run(ctx context.Context, timeout time.Duration, name string, args ...string) (said []byte, failed string, err error) {
-	var kept tail
+// command prepares a command of this check; what it prints goes to kept, too.
+func (c *checker) command(timeout time.Duration, kept io.Writer) command {
 	state := c.memory
 	if state == nil {
 		state = readMemory
 	}
-	cmd := command{dir: c.product.Dir, env: []string{"HOME=" + os.TempDir()}, timeout: timeout, out: io.MultiWriter(&kept, c.out), memory: state}
-	failed, err = cmd.run(ctx, name, args...)
-	return kept.text, failed, err
+	return command{product: c.product, env: []string{"HALLMARK_COMMIT=" + c.product.Commit}, timeout: timeout, out: io.MultiWriter(kept, c.out), memory: state}
 }
 
 // tail keeps the last megabyte of what is written to it, or a little more.

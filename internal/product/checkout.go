@@ -1,18 +1,18 @@
 package product
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/atomicfile"
 )
@@ -45,9 +45,6 @@ func (r *Repository) Checkout(ctx context.Context, commit, dir string) error {
 	if err := unpack(ctx, archive, fresh); err != nil {
 		return fmt.Errorf("check out %s: %w", commit, err)
 	}
-	if err := os.Chmod(fresh, 0o755); err != nil {
-		return err
-	}
 	if err := atomicfile.Rename(fresh, dir); err != nil && !present(dir) {
 		return fmt.Errorf("check out %s: %w", commit, err)
 	}
@@ -66,13 +63,35 @@ func discard(dir string) error {
 	return os.RemoveAll(away)
 }
 
+// unpack puts the files of an archive into an empty folder, and nothing beside it.
 func unpack(ctx context.Context, archive, dir string) error {
-	tar := exec.CommandContext(ctx, "tar", "-x", "-z", "-p", "--no-same-owner", "-f", archive, "-C", dir)
-	tar.WaitDelay = 5 * time.Second
-	if said, err := tar.CombinedOutput(); err != nil {
-		return fmt.Errorf("tar: %w: %s", err, strings.TrimSpace(string(said)))
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
 	}
-	return nil
+	defer root.Close()
+	return eachFile(archive, func(h *tar.Header, content io.Reader) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := filepath.Clean(h.Name)
+		switch h.Typeflag {
+		case tar.TypeXGlobalHeader:
+			return nil
+		case tar.TypeDir:
+			return root.Mkdir(name, 0o755)
+		case tar.TypeSymlink:
+			return root.Symlink(h.Linkname, name)
+		case tar.TypeReg:
+			f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(f, content)
+			return errors.Join(err, f.Chmod(h.FileInfo().Mode().Perm()), f.Close())
+		}
+		return fmt.Errorf("%s is of a kind that no archive of ours has", h.Name)
+	})
 }
 
 // liveReleases filters and sorts branches.

@@ -51,8 +51,8 @@ func gossProblems(data []byte) []gossError {
 	if templateLine.Match(data) { // it becomes YAML only on the server
 		return append(problems, includeProblems(data)...)
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(data, &document); err != nil {
+	document, err := parse(data)
+	if err != nil {
 		return []gossError{{0, "is not valid YAML: " + strings.TrimPrefix(err.Error(), "yaml: "), "mind indentation, colons and quotes"}}
 	}
 	empty := []gossError{{1, "is empty", "add a check, such as service or port"}}

@@ -67,11 +67,11 @@ func (p *Product) hiera(all []entry) (problems []*config.Error, err error) {
 	wrong := func(line int, problem, remedy string) []*config.Error {
 		return []*config.Error{{File: hieraFile, Line: line, Problem: problem, Remedy: remedy}}
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(data, &document); err != nil {
+	document, err := parse(data)
+	if err != nil {
 		return nil, nil // told by the check of Hiera's syntax
 	}
-	for _, d := range duplicates(&document) {
+	for _, d := range duplicates(document) {
 		problems = append(problems, wrong(d.line, d.problem, d.remedy)...)
 	}
 	if len(problems) > 0 {
@@ -87,7 +87,7 @@ func (p *Product) hiera(all []entry) (problems []*config.Error, err error) {
 		return wrong(line, "is of another shape than version 5", convert), nil
 	}
 	if c.Version != 5 {
-		return wrong(1, versionOf(&document)+", so servers would read nothing by it", convert), nil
+		return wrong(1, versionOf(document)+", so servers would read nothing by it", convert), nil
 	}
 	h := hierarchy{product: p, files: all}
 	levels := append(slices.Clone(c.Levels), c.Rest...)
@@ -184,6 +184,9 @@ var (
 
 func dynamic(text string) bool { return interpolation.MatchString(text) }
 
+// mostFiles is how many files one path with interpolations may stand for.
+const mostFiles = 1000
+
 // expand gives patterns of the files that a path with interpolations may stand for. What Hallmark itself
 // gives a server is known; then known says that there are no others.
 func (h *hierarchy) expand(full string) (patterns []*regexp.Regexp, known bool) {
@@ -198,7 +201,8 @@ func (h *hierarchy) expand(full string) (patterns []*regexp.Regexp, known bool) 
 			values = sortedNames(h.product.Roles)
 		case ofStage.MatchString(v):
 			values = []string{"bake", "launch"}
-		default:
+		}
+		if values == nil || len(texts)*len(values) > mostFiles { // the product's, or more than anybody means
 			values, known = []string{".+"}, false
 		}
 		var longer []string

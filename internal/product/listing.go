@@ -1,16 +1,16 @@
 package product
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
 )
@@ -42,7 +42,11 @@ func (e entry) documentation() bool {
 // listing lists the files of a product, sorted by name. Of a working copy it takes what git would take: not
 // what git is told to ignore. An empty folder of a checkout is the place of a submodule: git knows no others.
 func listing(dir string, checkout bool) ([]entry, error) {
-	names, err := gitNames(dir)
+	var names []string
+	err := fs.ErrNotExist
+	if !checkout { // a commit could bring a .git of its own
+		names, err = gitNames(dir)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		names, err = walk(dir, checkout)
 	}
@@ -64,17 +68,33 @@ func listing(dir string, checkout bool) ([]entry, error) {
 	return slices.CompactFunc(all, func(a, b entry) bool { return a.name == b.name }), nil
 }
 
+// listTimeout is for git's list of a working copy.
+const listTimeout = 5 * time.Minute
+
 // gitNames lists what a working copy at dir would commit; fs.ErrNotExist says that dir is none.
 func gitNames(dir string) ([]string, error) {
 	if _, err := os.Lstat(filepath.Join(dir, ".git")); err != nil {
 		return nil, err
 	}
-	var said bytes.Buffer
-	cmd := exec.Command("git", "-C", dir, "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	cmd.Stderr = &said
-	out, err := cmd.Output()
+	wrong := func(problem, remedy string) error {
+		return config.Errors{{File: dir, Problem: problem, Remedy: remedy}}
+	}
+	o, err := ownerOf(dir)
+	switch {
+	case err != nil:
+		return nil, err
+	case !o.us() && os.Geteuid() != 0:
+		return nil, wrong("belongs to "+o.name+", and git may run what its owner wrote there", "run hallmark as "+o.name+" or as root, or check a clone of your own")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
+	defer cancel()
+	cmd := gitCommand(ctx, []string{"-C", dir}, o.credential(), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	out, err := gitOutput(ctx, cmd, "ls-files")
+	if failed := (*gitError)(nil); errors.As(err, &failed) && strings.Contains(failed.said, "dubious ownership") {
+		return nil, wrong("belongs to more than one user, and git may run what each of them wrote there", "give all of it to one: chown -R USER "+dir)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("git ls-files: %w: %s", err, strings.TrimSpace(said.String()))
+		return nil, err
 	}
 	return strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 }), nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -31,7 +30,7 @@ func load(dir, commit string, look func(*Product) error) (*Product, error) {
 	if err != nil {
 		return nil, fmt.Errorf("product: %w", err)
 	}
-	data, err := os.ReadFile(filepath.Join(dir, File))
+	data, err := text(dir, File)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, config.Errors{{File: File, Problem: "is not in the repository", Remedy: "add one at its top; it names roles and topology"}}
 	}
@@ -121,7 +120,7 @@ func (h *fileHealth) health() *Health {
 }
 
 func (p *Product) loadProcedure() (err error) {
-	data, err := os.ReadFile(filepath.Join(p.Dir, ProcedureFile))
+	data, err := p.Text(ProcedureFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		p.Procedure = p.usualProcedure()
 		return nil

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
 )
@@ -39,8 +38,6 @@ func (p *Product) lost(all []entry) (problems []*config.Error, err error) {
 	}
 	return problems, nil
 }
-
-func (p *Product) read(e entry) ([]byte, error) { return os.ReadFile(filepath.Join(p.Dir, e.name)) }
 
 func (p *Product) submodules(e entry) (problems []*config.Error, err error) {
 	data, err := p.read(e)
@@ -90,15 +87,21 @@ func (p *Product) attributes(e entry) (problems []*config.Error, err error) {
 	return problems, nil
 }
 
+const linkRemedy = "put the file itself there, or link to one in the repository by a relative path"
+
 // strayLink finds a link that leads out of the product, or nowhere.
 func (p *Product) strayLink(e entry) ([]*config.Error, error) {
-	target, err := os.Readlink(filepath.Join(p.Dir, e.name))
+	root, err := os.OpenRoot(p.Dir)
 	if err != nil {
 		return nil, err
 	}
-	const remedy = "put the file itself there, or link to one in the repository by a relative path"
+	defer root.Close()
+	target, err := root.Readlink(e.name)
+	if err != nil {
+		return nil, err
+	}
 	wrong := func(problem string) []*config.Error {
-		return []*config.Error{{File: e.name, Problem: fmt.Sprintf("links to %s, %s", target, problem), Remedy: remedy}}
+		return []*config.Error{{File: e.name, Problem: fmt.Sprintf("links to %s, %s", target, problem), Remedy: linkRemedy}}
 	}
 	switch direct := path.Join(path.Dir(e.name), target); {
 	case path.IsAbs(target), direct == "..", strings.HasPrefix(direct, "../"):
@@ -106,17 +109,12 @@ func (p *Product) strayLink(e entry) ([]*config.Error, error) {
 	case direct == ".git" || strings.HasPrefix(direct, ".git/"):
 		return wrong("which servers do not get"), nil
 	}
-	root, err := filepath.EvalSymlinks(p.Dir)
-	if err != nil {
-		return nil, err
-	}
-	real, err := filepath.EvalSymlinks(filepath.Join(p.Dir, e.name))
-	switch {
+	switch _, err := root.Stat(e.name); {
 	case errors.Is(err, fs.ErrNotExist):
 		return wrong("which does not exist"), nil
-	case err != nil: // a circle
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
 		return wrong("which leads nowhere"), nil
-	case real != root && !strings.HasPrefix(real, root+string(filepath.Separator)):
+	case err != nil: // by way of another link
 		return wrong("which is not in the repository"), nil
 	}
 	return nil, nil
@@ -131,17 +129,11 @@ func (p *Product) pointer(e entry) ([]*config.Error, error) {
 	if e.info.Size() > mostPointer || e.info.Size() < int64(len(pointers[1])) {
 		return nil, nil
 	}
-	f, err := os.Open(filepath.Join(p.Dir, e.name))
+	head, err := p.read(e)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	head := make([]byte, len(pointers[0]))
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	if !slices.ContainsFunc(pointers, func(p []byte) bool { return bytes.HasPrefix(head[:n], p) }) {
+	if !slices.ContainsFunc(pointers, func(p []byte) bool { return bytes.HasPrefix(head, p) }) {
 		return nil, nil
 	}
 	return []*config.Error{{

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -98,7 +96,7 @@ func (p *Product) linkedModules(all []entry) (dirs []string) {
 		if !e.link() || !e.under(modulesDir) {
 			continue
 		}
-		if target, err := os.Readlink(filepath.Join(p.Dir, e.name)); err == nil && !path.IsAbs(target) {
+		if target, err := readlink(p.Dir, e.name); err == nil && !path.IsAbs(target) {
 			dirs = append(dirs, path.Join(path.Dir(e.name), target))
 		}
 	}
@@ -168,7 +166,7 @@ var byRole = regexp.MustCompile(`(?m)^[^#\n]*\brole::\$\{?(?:facts\[['"]hallmark
 
 // roleClasses finds roles for which the usual classification cannot find a class.
 func (p *Product) roleClasses([]entry) (problems []*config.Error, err error) {
-	site, err := os.ReadFile(filepath.Join(p.Dir, siteManifest))
+	site, err := p.Text(siteManifest)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // told as missing
 		return nil, nil
@@ -183,11 +181,11 @@ func (p *Product) roleClasses([]entry) (problems []*config.Error, err error) {
 			})
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(p.Dir, modulesDir, "role")); errors.Is(err, fs.ErrNotExist) {
+		if _, err := status(p.Dir, path.Join(modulesDir, "role")); errors.Is(err, fs.ErrNotExist) {
 			continue // the module may come with a package
 		}
 		file := path.Join(modulesDir, "role", "manifests", role+".pp")
-		if _, err := os.Stat(filepath.Join(p.Dir, file)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := status(p.Dir, file); errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, &config.Error{
 				File: file, Problem: fmt.Sprintf("is missing: servers of role %s include class role::%s (%s)", role, role, siteManifest), Remedy: "add the class",
 			})
@@ -198,7 +196,7 @@ func (p *Product) roleClasses([]entry) (problems []*config.Error, err error) {
 
 // checkLayout wants the manifest that every server applies.
 func (p *Product) checkLayout() error {
-	if _, err := os.Stat(filepath.Join(p.Dir, siteManifest)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := status(p.Dir, siteManifest); errors.Is(err, fs.ErrNotExist) {
 		return config.Errors{{File: siteManifest, Problem: "is missing, so servers would have nothing to apply", Remedy: "add it; it includes the class of the server's role"}}
 	} else if err != nil {
 		return fmt.Errorf("look at %s: %w", siteManifest, err)

@@ -1,38 +1,48 @@
 package product
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
 )
 
-// Repository is the users' git repository on this machine, bare or not. It is only read. It is safe
-// for concurrent use. What a user has to put right (no repository, an unknown branch) is
-// config.Errors.
-type Repository struct{ path string }
+// Repository is the users' git repository, as a mirror of our own that is fetched from it: git reads somebody
+// else's configuration only on the other side of the fetch. It is only read. It is safe for concurrent use. What
+// a user has to put right (no repository, an unknown branch) is config.Errors.
+type Repository struct {
+	source config.Product
+	mirror string // folder
+	mu     sync.Mutex
+	broken map[string]string // branches and tags of the last fetch that point to a commit that is not there: the commit
+	ca     string            // certificates of authorities in tests; "" : the machine's
+}
 
-// Open looks whether path holds a git repository.
-func Open(ctx context.Context, path string) (*Repository, error) {
-	r := &Repository{path: path}
-	if _, err := os.Stat(path); err != nil {
-		return nil, r.wrong("", "cannot be read: "+rootCause(err).Error(), "give the directory of a git repository")
-	}
-	if _, err := r.git(ctx, "rev-parse", "--git-dir"); err != nil {
-		if failed := (*gitError)(nil); !errors.As(err, &failed) {
-			return nil, err
-		}
-		return nil, r.wrong("", "is no git repository", "give the directory of one, or make it one with `git init` and a commit")
+// Open fetches a repository into the mirror, a folder that is made if it is not there.
+func Open(ctx context.Context, source config.Product, mirror string) (*Repository, error) {
+	r := &Repository{source: source, mirror: mirror}
+	if err := r.fetch(ctx); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+// Mirrored is Open as it was fetched last, without asking for more.
+func Mirrored(source config.Product, mirror string) (*Repository, error) {
+	if !present(filepath.Join(mirror, "HEAD")) {
+		return nil, fmt.Errorf("mirror of %s: %w", source.Repository, fs.ErrNotExist)
+	}
+	return &Repository{source: source, mirror: mirror}, nil
 }
 
 func rootCause(err error) error {
@@ -44,84 +54,67 @@ func rootCause(err error) error {
 }
 
 func (r *Repository) wrong(key, problem, remedy string) error {
-	return config.Errors{{File: r.path, Key: key, Problem: problem, Remedy: remedy}}
+	return config.Errors{{File: r.source.Repository, Key: key, Problem: problem, Remedy: remedy}}
 }
 
-// gitError is a git command that said no.
-type gitError struct {
-	command string
-	exit    int
-	said    string
-}
-
-// missing is git's exit code for an object that --quiet only asked for; what is wrong with the
-// repository itself has others.
-const missing = 1
-
-func (e *gitError) Error() string { return "git " + e.command + ": " + e.said }
-
-// command prepares git. What the caller's environment says about git must not lead it elsewhere, and
-// a repository of another user is as good as ours: we read it only.
+// command prepares git in the mirror.
 func (r *Repository) command(ctx context.Context, args ...string) *exec.Cmd {
-	fixed := []string{"-C", r.path, "-c", "safe.directory=*", "-c", "tar.umask=0022", "-c", "core.quotePath=false"}
-	cmd := exec.CommandContext(ctx, "git", append(fixed, args...)...)
-	cmd.Env = []string{"LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0"}
-	for _, pair := range os.Environ() {
-		if !strings.HasPrefix(pair, "GIT_") && !strings.HasPrefix(pair, "LC_") {
-			cmd.Env = append(cmd.Env, pair)
-		}
-	}
-	cmd.WaitDelay = 5 * time.Second
-	return cmd
+	return gitCommand(ctx, []string{"--git-dir", r.mirror}, nil, args...)
 }
 
-// git runs one command and gives what it printed.
+// git runs one command in the mirror and gives what it printed.
 func (r *Repository) git(ctx context.Context, args ...string) (string, error) {
-	var out, said bytes.Buffer
-	cmd := r.command(ctx, args...)
-	cmd.Stdout, cmd.Stderr = &out, &said
-	if err := cmd.Run(); err != nil {
-		return "", gitFailed(ctx, args, said.String(), err)
-	}
-	return strings.TrimSuffix(out.String(), "\n"), nil
+	return gitOutput(ctx, r.command(ctx, args...), args[0])
 }
 
-func gitFailed(ctx context.Context, args []string, said string, err error) error {
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("git %s: %w", args[0], ctx.Err())
-	case errors.As(err, &exit) && exit.Exited():
-		return &gitError{command: args[0], exit: exit.ExitCode(), said: strings.TrimSpace(said)}
-	case errors.As(err, &exit):
-		return fmt.Errorf("git %s was ended by another: %w", args[0], err)
-	}
-	return fmt.Errorf("run git (is it installed?): %w", err)
-}
-
-// Branches lists the branches that have commits, by name.
+// Branches lists the branches that have commits, by name. Like every question about branches it fetches first.
 func (r *Repository) Branches(ctx context.Context) ([]string, error) {
-	out, err := r.git(ctx, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
-	if err != nil || out == "" {
+	if err := r.fetch(ctx); err != nil {
 		return nil, err
 	}
-	return strings.Split(out, "\n"), nil
+	return r.branches(ctx)
+}
+
+func (r *Repository) branches(ctx context.Context) ([]string, error) {
+	out, err := r.git(ctx, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+	if err != nil {
+		return nil, err
+	}
+	all := strings.Fields(out)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.broken {
+		if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok && !slices.Contains(all, branch) {
+			all = append(all, branch)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
 }
 
 // Head gives the newest commit of a branch, as its full id. The name is that of the branch itself:
 // what git would take beside it (main~1, heads/main, a pattern) is unknown here.
 func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
+	if err := r.fetch(ctx); err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	gone, broken := r.broken["refs/heads/"+branch]
+	r.mu.Unlock()
+	if broken {
+		return "", fmt.Errorf("branch %s of %s points to commit %s, which is not there: see `git fsck`, or wait until it was fetched", branch, r.source.Repository, gone)
+	}
 	commit, err := r.git(ctx, "show-ref", "--verify", "--hash", "refs/heads/"+branch)
 	var failed *gitError
 	if err == nil || !errors.As(err, &failed) {
 		return commit, err
 	}
-	branches, err := r.Branches(ctx)
+	branches, err := r.branches(ctx)
 	if err != nil {
 		return "", err
 	}
 	key := "branch " + branch
-	if unborn, err := r.git(ctx, "symbolic-ref", "--short", "HEAD"); err == nil && unborn == branch || len(branches) == 0 {
+	if len(branches) == 0 {
 		return "", r.wrong(key, "has no commits", "commit the product to it first")
 	}
 	return "", r.wrong(key, "does not exist", config.Hint(branch, branches))
@@ -129,6 +122,11 @@ func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
 
 // Commit gives the full id of a commit that is named by a branch, a tag or an abbreviated id.
 func (r *Repository) Commit(ctx context.Context, name string) (string, error) {
+	if !IsCommitID(name) || !r.has(ctx, name) {
+		if err := r.fetch(ctx); err != nil {
+			return "", err
+		}
+	}
 	commit, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", name+"^{commit}")
 	if failed := (*gitError)(nil); errors.As(err, &failed) && failed.exit == missing {
 		return "", r.wrong("commit "+name, "does not exist", "give a branch, a tag or a commit's id")
@@ -137,6 +135,12 @@ func (r *Repository) Commit(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("git rev-parse says that %q is commit %q", name, commit)
 	}
 	return commit, err
+}
+
+// has reports whether a commit is in the mirror.
+func (r *Repository) has(ctx context.Context, commit string) bool {
+	_, err := r.git(ctx, "cat-file", "-e", commit+"^{commit}")
+	return err == nil
 }
 
 var commitID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
@@ -223,7 +227,7 @@ func present(path string) bool {
 
 // beside makes a temporary directory on the same file system as path.
 func beside(path string) (string, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
 	return os.MkdirTemp(filepath.Dir(path), ".new-")

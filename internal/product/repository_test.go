@@ -60,7 +60,7 @@ func (s *scratch) commit(message string, files tree) string {
 
 func (s *scratch) open() *Repository {
 	s.t.Helper()
-	r, err := Open(s.t.Context(), s.dir)
+	r, err := Open(s.t.Context(), config.Product{Repository: s.dir}, filepath.Join(s.t.TempDir(), "state", "mirror"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -80,9 +80,9 @@ func wantWrong(t *testing.T, err error, dir, want string) {
 
 func TestOpenWrongDirectory(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Open(t.Context(), dir)
+	_, err := Open(t.Context(), config.Product{Repository: dir}, filepath.Join(t.TempDir(), "mirror"))
 	wantWrong(t, err, dir, "REPO: is no git repository; give the directory of one, or make it one with `git init` and a commit")
-	_, err = Open(t.Context(), dir+"/none")
+	_, err = Open(t.Context(), config.Product{Repository: dir + "/none"}, filepath.Join(t.TempDir(), "mirror"))
 	wantWrong(t, err, dir, "REPO/none: cannot be read: no such file or directory; give the directory of a git repository")
 }
 

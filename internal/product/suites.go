@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,7 +24,7 @@ var (
 
 // checkSuites wants tests at all.
 func (p *Product) checkSuites() error {
-	if _, err := os.Stat(filepath.Join(p.Dir, suitesDir)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := status(p.Dir, suitesDir); errors.Is(err, fs.ErrNotExist) {
 		return config.Errors{{File: suitesDir, Problem: "is missing, so nothing would be tested", Remedy: "add suites/smoke and suites/build"}}
 	} else if err != nil {
 		return fmt.Errorf("read %s: %w", suitesDir, err)
@@ -37,7 +35,7 @@ func (p *Product) checkSuites() error {
 // suites finds tests that would silently not be run: directories without any, goss files without a check or
 // for a role that does not exist, and everything else that is not read.
 func (p *Product) suites(all []entry) (problems []*config.Error, err error) {
-	folders, err := os.ReadDir(filepath.Join(p.Dir, suitesDir))
+	folders, err := subfolders(p.Dir, suitesDir)
 	if errors.Is(err, fs.ErrNotExist) { // told as missing
 		return nil, nil
 	}
@@ -62,13 +60,12 @@ func (p *Product) suites(all []entry) (problems []*config.Error, err error) {
 		}
 		problems = append(problems, found...)
 	}
-	for _, f := range folders {
-		name := path.Join(suitesDir, f.Name())
+	for _, tier := range folders {
+		name := path.Join(suitesDir, tier)
 		switch {
-		case !f.IsDir():
-		case !slices.Contains(tiers, f.Name()):
-			problems = append(problems, &config.Error{File: name, Problem: "is no tier", Remedy: config.Hint(f.Name(), tiers)})
-		case tests[f.Name()] == 0:
+		case !slices.Contains(tiers, tier):
+			problems = append(problems, &config.Error{File: name, Problem: "is no tier", Remedy: config.Hint(tier, tiers)})
+		case tests[tier] == 0:
 			problems = append(problems, &config.Error{File: name, Problem: "has no tests", Remedy: "add a goss file such as all.yaml, or remove the directory"})
 		}
 	}
@@ -151,8 +148,8 @@ func (p *Product) strayTests(all []entry) (problems []*config.Error, err error) 
 
 // isGoss reports whether a text says only what goss knows.
 func isGoss(data []byte) bool {
-	var document yaml.Node
-	if yaml.Unmarshal(data, &document) != nil || len(document.Content) == 0 {
+	document, err := parse(data)
+	if err != nil || len(document.Content) == 0 {
 		return false
 	}
 	root := document.Content[0]
