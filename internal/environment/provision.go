@@ -222,7 +222,7 @@ func (e *Environment) listen(m machine) func(context.Context) (puppet.Status, bo
 // saidOnConsole gives the report about its commit that a server made on its console. A server that hands over
 // for the first time has converged, though its report is still to come.
 func (e *Environment) saidOnConsole(ctx context.Context, m machine) (puppet.Status, bool) {
-	console, err := e.site.Provider.Console(ctx, m.ID)
+	console, err := e.console(ctx, m.ID)
 	if err != nil {
 		return puppet.Status{}, false // asking for the server's state will show why
 	}
@@ -307,7 +307,7 @@ func (e *Environment) watchState(server string) func(context.Context) error {
 		switch state, listed := states[m.ID]; {
 		case !listed:
 			// Whoever asks for one that is gone is told why, for as long as the provider remembers.
-			if _, err := e.site.Provider.Console(ctx, m.ID); err != nil {
+			if _, err := e.console(ctx, m.ID); err != nil {
 				return verdict.Errorf(verdict.CloudLost, server, "the provider does not list it any more: %w", err)
 			}
 			return verdict.Errorf(verdict.CloudLost, server, "the provider does not list it any more")

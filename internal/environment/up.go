@@ -296,7 +296,7 @@ func (e *Environment) hostKeysStep(server string) Step {
 func (e *Environment) awaitHostKeys(ctx context.Context, m machine) (keys []string, err error) {
 	look := e.watchState(m.Name)
 	err = e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
-		console, err := e.site.Provider.Console(ctx, m.ID)
+		console, err := e.console(ctx, m.ID)
 		if err != nil {
 			return true, err
 		}
