@@ -21,7 +21,9 @@ func (c *cli) show(value any, header []string, rows [][]string) error {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = oneCell.Replace(cell)
+			if cells[i] = oneCell.Replace(cell); i == len(row)-1 {
+				cells[i] = lastCell.Replace(cell)
+			}
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
@@ -33,6 +35,9 @@ func (c *cli) json(value any) error { return printable.JSON(c.out, value) }
 
 // oneCell keeps a text in its cell. tabwriter takes these characters as its own.
 var oneCell = strings.NewReplacer("\t", " ", "\n", " ", "\v", " ", "\f", " ")
+
+// lastCell keeps a text of several lines in the last column: what stands at a line's begin is a row of its own.
+var lastCell = strings.NewReplacer("\t", " ", "\n", "\n  ", "\v", " ", "\f", " ")
 
 func when(t time.Time) string {
 	if t.IsZero() {
