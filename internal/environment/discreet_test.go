@@ -18,45 +18,33 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
-// blabbing is a dialer of servers that say secrets wherever they can.
-type blabbing struct {
+// tapped is a dialer of servers behind the bastion whose commands a test answers, or changes the answer of.
+type tapped struct {
 	environment.Dialer
-	says func() string
+	run runner
 }
 
-type blabbingPath struct {
+type runner func(ctx context.Context, s remote.Session, cmd remote.Command) (remote.Result, error)
+
+type tappedPath struct {
 	environment.Path
-	says func() string
+	run runner
 }
 
-func (d blabbing) Path(b remote.Bastion) environment.Path {
-	return blabbingPath{d.Dialer.Path(b), d.says}
-}
+func (d tapped) Path(b remote.Bastion) environment.Path { return tappedPath{d.Dialer.Path(b), d.run} }
 
-func (p blabbingPath) Server(ctx context.Context, server remote.Server) (remote.Session, error) {
+func (p tappedPath) Server(ctx context.Context, server remote.Server) (remote.Session, error) {
 	s, err := p.Path.Server(ctx, server)
-	return blabbingSession{s, p.says}, err
+	return tappedSession{s, p.run}, err
 }
 
-type blabbingSession struct {
+type tappedSession struct {
 	remote.Session
-	says func() string
+	run runner
 }
 
-func (s blabbingSession) Run(ctx context.Context, cmd remote.Command) (remote.Result, error) {
-	switch cmd.Line {
-	case "say":
-		said := []byte(s.says())
-		for piece := range bytes.SplitSeq(said, []byte("a")) {
-			if _, err := cmd.Output.Write(append(piece, 'a')); err != nil {
-				return remote.Result{}, err
-			}
-		}
-		return remote.Result{Stdout: said, Stderr: said}, nil
-	case "break":
-		return remote.Result{}, verdict.Errorf(verdict.ServerSudo, "web-1", "sudo said %s: %w", s.says(), os.ErrPermission)
-	}
-	return s.Session.Run(ctx, cmd)
+func (s tappedSession) Run(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	return s.run(ctx, s.Session, cmd)
 }
 
 // Whatever is read of a server has none of its secrets when it leaves the environment: output, output as it comes,
@@ -72,7 +60,21 @@ func TestNothingReadHoldsASecret(t *testing.T) {
 		}
 		return b.String()
 	}
-	site.Dialer = blabbing{site.Dialer, says}
+	site.Dialer = tapped{site.Dialer, func(ctx context.Context, s remote.Session, cmd remote.Command) (remote.Result, error) {
+		switch cmd.Line {
+		case "say":
+			said := []byte(says())
+			for piece := range bytes.SplitSeq(said, []byte("a")) {
+				if _, err := cmd.Output.Write(append(piece, 'a')); err != nil {
+					return remote.Result{}, err
+				}
+			}
+			return remote.Result{Stdout: said, Stderr: said}, nil
+		case "break":
+			return remote.Result{}, verdict.Errorf(verdict.ServerSudo, "web-1", "sudo said %s: %w", says(), os.ErrPermission)
+		}
+		return s.Run(ctx, cmd)
+	}}
 	site.Provider = cloud.Intercept(site.Provider, func(ctx context.Context, call cloud.Call, do func(context.Context) error) error {
 		if err := do(ctx); call.Verb != cloud.VerbReboot || err != nil {
 			return err
@@ -156,5 +158,22 @@ func TestLongConsole(t *testing.T) {
 	console, err := e.Console(t.Context(), "web-1")
 	if err != nil || len(console) > 4<<20+100 || !bytes.HasSuffix(console, []byte("the end\n")) || !bytes.Contains(console[:100], []byte("bytes before this are left out")) {
 		t.Errorf("%d bytes, %q, %v", len(console), console[:100], err)
+	}
+}
+
+// A file on a server that is longer than what is read of it is no report: what is missing may be what failed.
+func TestReportLongerThanIsRead(t *testing.T) {
+	for _, file := range []string{puppet.StatusPath, puppet.ReportPath} {
+		g := newGround(t)
+		site := g.site()
+		site.Dialer = tapped{site.Dialer, func(ctx context.Context, s remote.Session, cmd remote.Command) (remote.Result, error) {
+			r, err := s.Run(ctx, cmd)
+			r.Truncated = cmd.Line == "cat "+file || strings.Contains(cmd.Line, "reported()") && strings.Contains(cmd.Line, file)
+			return r, err
+		}}
+		err := environment.Do(t.Context(), g.planOn(site, environment.Prebuilt).Up())
+		if verdict.CauseOf(err) != verdict.Unexplained || !strings.Contains(err.Error(), file+" is longer than the ") {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
