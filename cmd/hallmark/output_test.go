@@ -34,7 +34,9 @@ func TestOutputDoesNotSteerTheTerminal(t *testing.T) {
 		}
 	}
 	for name, write := range map[string]func(*cli){
-		"table":    func(c *cli) { _ = c.show(nil, []string{"id", "reason"}, [][]string{{"r1\nforged", "one\nforged\n" + evil + "\ttwo"}}) },
+		"table": func(c *cli) {
+			_ = c.show(nil, []string{"id", "reason"}, [][]string{{"r1\nforged", "one\nforged\n" + evil + "\ttwo"}})
+		},
 		"sentence": func(c *cli) { c.say("%s was cancelled: %s\n", evil, "text") },
 		"log":      func(c *cli) { c.log().Warn("m", "err", errors.New(evil+"\nlevel=ERROR"), evil, 1) },
 		"lines": func(c *cli) {
