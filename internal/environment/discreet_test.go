@@ -125,6 +125,20 @@ func TestNothingReadHoldsASecret(t *testing.T) {
 	}
 	masked("an error of the provider", err.Error())
 
+	provider := site.Provider
+	site.Provider = cloud.Intercept(provider, func(ctx context.Context, call cloud.Call, do func(context.Context) error) error {
+		if call.Verb == cloud.VerbServers || call.Verb == cloud.VerbStop {
+			return errors.New("no answer about " + says())
+		}
+		return do(ctx)
+	})
+	masked("an audit", strings.Join(e.Audit(t.Context(), "web-1").Findings, "\n"))
+	if err = e.Crash(t.Context(), "web-1"); err == nil {
+		t.Fatal("it crashed")
+	}
+	masked("an error of a verb", err.Error())
+	site.Provider = provider
+
 	site.Provider = cloud.With(talkative{site.Provider, says()}, cloud.Capabilities{})
 	console, err := e.Console(t.Context(), "web-1")
 	if err != nil {
