@@ -3,13 +3,9 @@ package verifier
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
 	"regexp"
 
@@ -19,14 +15,8 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/probe"
 	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
-	"github.com/hallmark-ci/hallmark/internal/remote"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
-
-const onServer = "/var/lib/hallmark" // where the probe and its specifications are put
-
-// mostSaid bounds a probe's answer, in bytes: the whole log of a very noisy server still fits.
-const mostSaid = 64 << 20
 
 // gossTests makes a test of each goss file and server: suites/<tier>/all.yaml on every server,
 // suites/<tier>/<role>.yaml on those of the role.
@@ -58,16 +48,11 @@ func (v *Verifier) goss(server, tier, suite string, spec []byte) func(context.Co
 			return nil, err
 		}
 		defer s.Close()
-		binary, err := v.deliverProbe(ctx, s)
-		if err != nil {
-			return nil, err
-		}
 		file := path.Join(onServer, "suite-"+tier+"-"+suite+".yaml")
 		if err := s.Put(ctx, file, bytes.NewReader(spec), 0o600, true); err != nil {
 			return nil, err
 		}
-		line := binary + " validate --spec " + file + " --vars " + puppet.FactsPath + stretched(ctx)
-		out, err := s.Run(ctx, remote.Command{Line: line, Sudo: true, Bound: mostSaid})
+		out, err := v.probe(ctx, s, server, "validate --spec "+file+" --vars "+puppet.FactsPath+stretched(ctx), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -111,49 +96,4 @@ func gossResults(checks probe.Checks) []ledger.Result {
 		results = append(results, r)
 	}
 	return results
-}
-
-// deliverProbe puts the probe on a server once and gives its path there.
-func (v *Verifier) deliverProbe(ctx context.Context, s remote.Session) (string, error) {
-	content, err := os.ReadFile(v.Probe)
-	if err != nil {
-		return "", verdict.Errorf(verdict.Unexplained, "", "read the probe (make build makes it): %w", err)
-	}
-	sum := sha256.Sum256(content)
-	file := path.Join(onServer, "probe-"+hex.EncodeToString(sum[:6]))
-	there, err := s.Run(ctx, remote.Command{Line: "test -x " + file, Sudo: true})
-	if err != nil || there.Exit == 0 {
-		return file, err
-	}
-	return file, s.Put(ctx, file, bytes.NewReader(content), 0o755, true)
-}
-
-// ask runs a subcommand of the probe that reads JSON rules from stdin and gives its answer.
-func (v *Verifier) ask(ctx context.Context, place Place, server, arguments string, stdin io.Reader) (remote.Result, error) {
-	s, err := place.Session(ctx, server)
-	if err != nil {
-		return remote.Result{}, err
-	}
-	defer s.Close()
-	binary, err := v.deliverProbe(ctx, s)
-	if err != nil {
-		return remote.Result{}, err
-	}
-	return s.Run(ctx, remote.Command{Line: binary + " " + arguments, Sudo: true, Stdin: stdin, Bound: mostSaid})
-}
-
-// broken is why a probe gave no answer: its own rules are wrong, or it could not even do its work.
-func broken(server, what, why string, err error, out remote.Result) error {
-	cause := verdict.TestBroken
-	if out.Exit > probe.ExitBroken { // bash says 126 and up of what was killed or cannot be started
-		cause = verdict.Unexplained
-	}
-	switch {
-	case why != "":
-	case err != nil:
-		why = fmt.Sprintf("%v (exit %d): %s", err, out.Exit, bytes.TrimSpace(out.Stderr))
-	default:
-		why = fmt.Sprintf("exit %d: %s", out.Exit, bytes.TrimSpace(out.Stderr))
-	}
-	return verdict.Errorf(cause, server, "%s: %s", what, why)
 }

@@ -3,7 +3,10 @@ package verifier_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
+	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -137,7 +140,7 @@ func TestGossWithoutAnAnswer(t *testing.T) {
 			wanted{ledger.Inconclusive, verdict.RemoteBastion, []string{"no answer"}}},
 		"nothing can be put there": {func(p *place) { p.noPut = verdict.Errorf(verdict.Transport, "web-1", "broken pipe") },
 			wanted{ledger.Inconclusive, verdict.Transport, []string{"broken pipe"}}},
-		"nobody can look for the probe": {func(p *place) { p.when("web-1", "test -x", breaks(verdict.Transport)) },
+		"nobody can look for the probe": {func(p *place) { p.when("web-1", "sha256sum", breaks(verdict.Transport)) },
 			wanted{ledger.Inconclusive, verdict.Transport, []string{"as scripted"}}},
 		"the probe was not built": {func(p *place) { p.verifier.Probe += ".gone" },
 			wanted{ledger.Inconclusive, verdict.Unexplained, []string{"make build", "probe.gone"}}},
@@ -174,7 +177,7 @@ func TestGossDelivers(t *testing.T) {
 		}
 		kinds = append(kinds, put)
 	}
-	if want := []string{"probe", spec, spec, "probe", spec}; !slices.Equal(kinds, want) || len(probes) != 2 {
+	if want := []string{spec, "probe", spec, spec, "probe"}; !slices.Equal(kinds, want) || len(probes) != 2 {
 		t.Errorf("put %q, want %q, the two probes under different names", p.puts, want)
 	}
 	want, err := os.ReadFile(p.product.Dir + "/suites/build/web.yaml")
@@ -183,6 +186,79 @@ func TestGossDelivers(t *testing.T) {
 	}
 	if last := p.asked[len(p.asked)-1]; !strings.HasSuffix(last, " --spec /var/lib/hallmark/suite-build-web.yaml --vars "+puppet.FactsPath) {
 		t.Errorf("asked %q", last)
+	}
+}
+
+// A program that lies on a server under the probe's name is not run: the product or an image may have left it. It
+// is replaced; one that comes back proves nothing.
+func TestAnotherProbe(t *testing.T) {
+	p := newPlace(t)
+	p.goss()
+	probeFile := ""
+	for file := range p.files["web-1"] {
+		if strings.Contains(file, "/probe-") {
+			probeFile = file
+		}
+	}
+	p.files["web-1"][probeFile] = "a program that finds all well"
+	p.puts = nil
+	p.one("system", "no failed units", "web-1", wanted{outcome: ledger.Passed})
+	if p.files["web-1"][probeFile] != "a static binary" || !slices.Equal(p.puts, []string{"web-1 0755 " + probeFile}) {
+		t.Errorf("put %q; %s holds %q", p.puts, probeFile, p.files["web-1"][probeFile])
+	}
+	p.when("web-1", "sha256sum", exits(90, `{"results":[{"name":"all is well","outcome":"passed"}]}`))
+	p.one("web", "goss web", "web-1", wanted{ledger.Failed, verdict.TestBroken, []string{probeFile, "another digest"}})
+	p.one("system", "clean logs", "web-1", wanted{ledger.Failed, verdict.TestBroken, []string{probeFile, "another digest"}})
+}
+
+// The very line, on this machine: the probe runs if it is ours, and gets its input.
+func TestDigestIsLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	p := newPlace(t)
+	p.write("probe", "#!/bin/sh\necho ours \"$@\"; cat\n")
+	line := ""
+	p.when("web-1", "sha256sum", func(_ context.Context, cmd remote.Command) (remote.Result, error) {
+		line = cmd.Line
+		return remote.Result{Exit: 1}, nil
+	})
+	p.run("system", "no failed units", "web-1")
+	line = strings.ReplaceAll(line, "/var/lib/hallmark", dir)
+	run := func() (string, int) {
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", line)
+		cmd.Stdin = strings.NewReader("input")
+		out, err := cmd.CombinedOutput()
+		if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+			t.Fatal(err)
+		} else if ok {
+			return string(out), exit.ExitCode()
+		}
+		return string(out), 0
+	}
+	if out, exit := run(); out != "" || exit != 90 {
+		t.Errorf("none is there: exit %d, %q", exit, out)
+	}
+	file := regexp.MustCompile(regexp.QuoteMeta(dir) + `/probe-\w+`).FindString(line)
+	for content, want := range map[string]string{"#!/bin/sh\necho ours \"$@\"; cat\n": "ours units\ninput", "#!/bin/sh\necho another\n": ""} {
+		if err := os.WriteFile(file, []byte(content), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if out, exit := run(); out != want || (exit == 90) != (want == "") {
+			t.Errorf("%q is there: exit %d, %q", content, exit, out)
+		}
+	}
+}
+
+// An answer without end is not read to its end, and is no answer.
+func TestAnswerWithoutEnd(t *testing.T) {
+	p := newPlace(t)
+	p.when("web-1", "sha256sum", func(_ context.Context, cmd remote.Command) (remote.Result, error) {
+		if cmd.Bound <= 0 {
+			t.Error("it has no bound")
+		}
+		return remote.Result{Stdout: []byte(`{"results":[{"name":"all is well","outcome":"passed"}]}`), Truncated: true}, nil
+	})
+	for test, suite := range map[string]string{"goss web": "web", "no failed units": "system", "clean logs": "system"} {
+		p.one(suite, test, "web-1", wanted{ledger.Failed, verdict.TestBroken, []string{"more than the 64 MiB"}})
 	}
 }
 

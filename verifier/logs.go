@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -75,7 +74,7 @@ func (v *Verifier) logs(s environment.Server, ignore []probe.Ignore) func(contex
 		if err != nil {
 			return nil, fmt.Errorf("log rules: %w", err)
 		}
-		out, err := v.ask(ctx, place, s.Name, "logs --since-boot --rules-file /dev/stdin", bytes.NewReader(list))
+		out, err := v.ask(ctx, place, s.Name, "logs --since-boot --rules-file /dev/stdin", list)
 		if err != nil {
 			return nil, err
 		}

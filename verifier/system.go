@@ -65,6 +65,9 @@ func (v *Verifier) units(server string) func(context.Context, Place) ([]ledger.R
 	}
 }
 
+// mostAgain bounds what is kept of a second Puppet run's output, in bytes from its end.
+const mostAgain = 24 << 10
+
 // puppetAgain runs Puppet once more: with --detailed-exitcodes 0 means that nothing was changed.
 func (v *Verifier) puppetAgain(server string) func(context.Context, Place) ([]ledger.Result, error) {
 	return func(ctx context.Context, place Place) ([]ledger.Result, error) {
@@ -73,13 +76,16 @@ func (v *Verifier) puppetAgain(server string) func(context.Context, Place) ([]le
 			return nil, err
 		}
 		defer s.Close()
-		out, err := s.Run(ctx, remote.Command{Line: puppet.ScriptPath + " again", Sudo: true, Bound: 64 << 10})
+		out, err := s.Run(ctx, remote.Command{Line: puppet.ScriptPath + " again", Sudo: true, Bound: mostAgain})
 		if err != nil {
 			return nil, err
 		}
 		r := ledger.Result{ResultKey: ledger.ResultKey{Test: "second Puppet run changes nothing"}, Outcome: ledger.Passed}
 		if out.Exit != 0 {
 			r.Outcome, r.Lines = ledger.Failed, strings.TrimSpace(string(out.Stdout)+"\n"+string(out.Stderr)) // Puppet writes its errors there
+			if out.Truncated {
+				r.Lines = fmt.Sprintf("… it said more than %d KiB, and this is the end\n", mostAgain>>10) + r.Lines
+			}
 			r.Message = fmt.Sprintf("puppet apply --detailed-exitcodes gave %d", out.Exit)
 			if out.Exit == 2 {
 				r.Message = "it changed resources that the first run should have settled"

@@ -6,6 +6,7 @@ package verifier
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -123,11 +124,14 @@ func (v *Verifier) Run(ctx context.Context, t Test, place Place) []ledger.Result
 	if err == nil && len(results) == 0 {
 		err = verdict.Errorf(verdict.TestBroken, t.Server, "%s of suite %s checked nothing", t.Name, t.Suite)
 	}
+	if unkept := bound(t, results); unkept != nil {
+		results, err = nil, errors.Join(err, unkept)
+	}
 	if err != nil {
 		message, rest, _ := strings.Cut(err.Error(), "\n")
 		results = append(results, ledger.Result{
 			ResultKey: ledger.ResultKey{Test: t.Name},
-			Outcome:   ledger.Failed, Cause: verdict.CauseOf(err), Message: message, Lines: rest,
+			Outcome:   ledger.Failed, Cause: verdict.CauseOf(err), Message: cut(message, mostMessage), Lines: cut(rest, mostKept),
 		})
 	}
 	var failing []ledger.Result

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -42,11 +43,7 @@ func logs(ctx context.Context, rulesFile string) (probe.Logs, int) {
 	if err != nil {
 		return broken(err)
 	}
-	journal, err := output(ctx, "journalctl", "--boot", "--quiet", "--no-pager", "--all", "--output=json")
-	if err != nil {
-		return broken(err)
-	}
-	lines, err := probe.Journal(bytes.NewReader(journal))
+	lines, err := journal(ctx, "journalctl", "--boot", "--quiet", "--no-pager", "--all", "--output=json")
 	if err != nil {
 		return broken(err)
 	}
@@ -58,7 +55,7 @@ func logs(ctx context.Context, rulesFile string) (probe.Logs, int) {
 		return broken(err)
 	default:
 		defer file.Close()
-		written, err := probe.Syslog(file, since, time.Now())
+		written, err := probe.Syslog(&bounded{from: file, left: mostLog, what: syslogFile}, since, time.Now())
 		if err != nil {
 			return broken(err)
 		}
@@ -188,6 +185,49 @@ func lookAtUnits(ctx context.Context) (probe.Look, error) {
 func lastLines(ctx context.Context, unit string) ([]string, error) {
 	said, err := output(ctx, "journalctl", "--boot", "--quiet", "--no-pager", "--output=cat", "--lines="+unitLines, "--unit="+unit)
 	return strings.Split(strings.TrimRight(string(said), "\n"), "\n"), err
+}
+
+// mostLog bounds what is read of one log, in bytes. A boot of a server under test fills a small part of it.
+const mostLog = 256 << 20
+
+// bounded is a log that has an end: more than is read of it is an error, for what was not read may be what matters.
+type bounded struct {
+	from io.Reader
+	left int64
+	what string
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("%s has more than the %d MiB that are read of a log: something floods it", b.what, mostLog>>20)
+	}
+	return n, err
+}
+
+// journal reads what a program prints as it comes, so that it never lies in memory as a whole.
+func journal(ctx context.Context, name string, args ...string) ([]probe.Line, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	complaint := &bytes.Buffer{}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stderr = complaint
+	cmd.WaitDelay = time.Second // a child of it may hold its output open
+	printed, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines, unread := probe.Journal(&bounded{from: printed, left: mostLog, what: "the journal"})
+	if unread != nil {
+		cancel() // it may print for ever
+	}
+	if err := cmd.Wait(); err != nil && unread == nil {
+		return nil, fmt.Errorf("%s %s: %w: %s", name, args[0], err, strings.TrimSpace(complaint.String()))
+	}
+	return lines, unread
 }
 
 // output runs a program and gives what it printed; its complaint becomes part of the error.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -38,7 +37,7 @@ name test on its standard input. It is done if the program ends with exit code 0
 				Summary: "this is a test of notify.command: nothing happened", Branch: cfg.Product.Development, Kind: "nightly",
 				Run: &notify.Run{ID: "20260101-0200-nightly-abcdef", Commit: "0123456789abcdef0123456789abcdef01234567", Verdict: verdict.Failed.String(), Reason: "a sample", Ended: now},
 			}
-			body, err := json.Marshal(event)
+			body, err := event.Encode()
 			if err != nil {
 				return err
 			}

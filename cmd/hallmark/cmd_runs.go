@@ -168,7 +168,7 @@ func (c *cli) showRun(ctx context.Context, parts pipeline.Parts, run ledger.Run)
 	case "html":
 		return report.HTML(c.out, report.New(data))
 	}
-	return report.Text(c.out, report.New(data), report.TerminalOf(c.out))
+	return report.Text(c.out.painted(), report.New(data), c.out.terminal())
 }
 
 func (c *cli) runsReport() *cobra.Command {
@@ -193,7 +193,7 @@ func (c *cli) runsReport() *cobra.Command {
 				return c.showRun(cmd.Context(), parts, run)
 			}
 			var page bytes.Buffer
-			c.out = &page
+			c.out = screenOn(&page)
 			if err := c.showRun(cmd.Context(), parts, run); err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/base"
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 	"github.com/hallmark-ci/hallmark/internal/product"
@@ -151,6 +152,7 @@ servers would not get as they are.`,
 			const workingCopy = "its working copy"
 			dir, commit := "", workingCopy
 			var where string
+			var policy *egress.Policy // with DIR, no configuration is looked at
 			if len(args) == 1 {
 				dir = args[0]
 				where = filepath.Clean(dir) + "/"
@@ -161,6 +163,8 @@ servers would not get as they are.`,
 				}
 				branch = cmp.Or(branch, cfg.Product.Development)
 				where = branch + ":"
+				allowed := cfg.EgressPolicy()
+				policy = &allowed
 				if dir, commit, err = pipeline.Checkout(cmd.Context(), cfg, branch); err != nil {
 					return usageError{inProduct(where, err)}
 				}
@@ -168,6 +172,11 @@ servers would not get as they are.`,
 			p, err := product.Load(dir, commit)
 			if err != nil {
 				return usageError{inProduct(where, err)}
+			}
+			if policy != nil {
+				if err := p.Refused(*policy); err != nil {
+					return usageError{inProduct(where, err)}
+				}
 			}
 			problems, err := product.Check(cmd.Context(), p, c.errOut)
 			if err != nil {

@@ -3,15 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/printable"
 	"github.com/hallmark-ci/hallmark/internal/report"
 )
 
@@ -24,13 +22,8 @@ func (c *cli) follower(wanted bool) follower {
 	if c.format == "json" {
 		return silent{}
 	}
-	f, ok := c.out.(*os.File)
-	if wanted && ok && term.IsTerminal(int(f.Fd())) {
-		columns, rows, err := term.GetSize(int(f.Fd()))
-		if err != nil {
-			columns, rows = 100, 24
-		}
-		return &tree{out: f, columns: columns, rows: rows}
+	if columns, rows, ok := c.out.size(); wanted && ok {
+		return &tree{out: c.out.painted(), columns: columns, rows: rows}
 	}
 	return &plain{out: c.out, notes: wanted, told: map[string]string{}}
 }
@@ -68,7 +61,7 @@ func (p *plain) update(t report.Timeline) {
 			return
 		}
 		p.told[b.Path] = state
-		line := fmt.Sprintf("%s  %s %-*s %s", at.Local().Format("15:04:05"), sign, pathColumns, b.Path, text)
+		line := oneCell.Replace(fmt.Sprintf("%s  %s %-*s %s", at.Local().Format("15:04:05"), sign, pathColumns, b.Path, text))
 		events = append(events, event{at, strings.TrimRight(line, " ")})
 	}
 	for _, b := range slices.Backward(t.Bars) { // what ends at the same moment as its parent is told first
@@ -93,7 +86,7 @@ func (p *plain) update(t report.Timeline) {
 	}
 }
 
-// tree draws the stages again and again in place.
+// tree draws the stages again and again in place. It moves the cursor, so it cleans the lines itself.
 type tree struct {
 	out           io.Writer
 	columns, rows int
@@ -108,7 +101,7 @@ func (t *tree) update(now report.Timeline) {
 	bars := fit(now.Bars, t.rows-2)
 	for _, bar := range bars {
 		name := strings.Repeat("  ", bar.Depth) + bar.Name
-		line := fmt.Sprintf("%s %-40s %8s  %s", sign(bar.Status), name, bar.Took, brief(bar.Detail))
+		line := oneCell.Replace(printable.Text(fmt.Sprintf("%s %-40s %8s  %s", sign(bar.Status), name, bar.Took, brief(bar.Detail))))
 		if r := []rune(line); len(r) >= t.columns {
 			line = string(r[:t.columns-1])
 		}

@@ -87,7 +87,7 @@ provider:
 	gc := func(args ...string) []string {
 		t.Helper()
 		var out bytes.Buffer
-		c := &cli{out: &out, errOut: os.Stderr, providers: map[string]provider{"ec2": {open: onEC2}}}
+		c := &cli{out: screenOn(&out), errOut: screenOn(os.Stderr), providers: map[string]provider{"ec2": {open: onEC2}}}
 		if code := c.execute(ctx, append([]string{"gc", "-o", "json", "-c", file}, args...)); code != exitDone {
 			t.Fatalf("gc %v ends with %d: %s", args, code, out.String())
 		}

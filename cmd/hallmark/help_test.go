@@ -32,7 +32,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 				}
 			})
 			var out bytes.Buffer
-			c := &cli{out: &out, errOut: &out}
+			c := &cli{out: screenOn(&out), errOut: screenOn(&out)}
 			if code := c.execute(t.Context(), append(strings.Fields(cmd.CommandPath())[1:], "--help")); code != exitDone {
 				t.Errorf("--help: exit code %d", code)
 			}
@@ -48,7 +48,7 @@ func TestNoCommandTakesJustAnything(t *testing.T) {
 	t.Parallel()
 	every(new(cli).root(), func(cmd *cobra.Command) {
 		var out bytes.Buffer
-		c := &cli{out: &out, errOut: &out}
+		c := &cli{out: screenOn(&out), errOut: screenOn(&out)}
 		code := c.execute(t.Context(), append(strings.Fields(cmd.CommandPath())[1:], "a", "b", "c", "d"))
 		if code != exitUsage || out.Len() == 0 {
 			t.Errorf("%s a b c d: exit code %d, want %d\n%s", cmd.CommandPath(), code, exitUsage, out.String())

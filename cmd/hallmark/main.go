@@ -26,7 +26,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	c := &cli{out: os.Stdout, errOut: os.Stderr, providers: providers}
+	c := &cli{out: screenOn(os.Stdout), errOut: screenOn(os.Stderr), providers: providers}
 	code := c.execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -46,7 +46,7 @@ func (c *cli) execute(ctx context.Context, args []string) int {
 	return exitCode(err)
 }
 
-// complain tells people an error, without codes of causes and without anything that steers a terminal.
+// complain tells people an error, without codes of causes.
 func (c *cli) complain(err error) {
 	fmt.Fprintln(c.errOut, "hallmark:", report.Plain(err.Error()))
 }

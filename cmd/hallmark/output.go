@@ -1,19 +1,17 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/printable"
 	"github.com/hallmark-ci/hallmark/internal/report"
 )
 
-// show writes value as JSON if asked for, else rows as a table. Nothing in
-// a cell steers a terminal or moves a column: much of what is shown was written by others.
+// show writes value as JSON if asked for, else rows as a table. Nothing in a cell moves a column or begins a row: much
+// of what is shown was written by others.
 func (c *cli) show(value any, header []string, rows [][]string) error {
 	if c.format == "json" {
 		return c.json(value)
@@ -23,33 +21,23 @@ func (c *cli) show(value any, header []string, rows [][]string) error {
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = strings.ReplaceAll(report.Printable(cell), "\t", " ")
+			if cells[i] = oneCell.Replace(cell); i == len(row)-1 {
+				cells[i] = lastCell.Replace(cell)
+			}
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
 }
 
-// json writes value for programs, and all of it: what would steer a terminal is spelled as an escape.
-func (c *cli) json(value any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return err
-	}
-	var safe strings.Builder
-	for _, r := range b.String() {
-		if text := string(r); report.Printable(text) == text {
-			safe.WriteString(text)
-		} else {
-			fmt.Fprintf(&safe, `\u%04x`, r)
-		}
-	}
-	_, err := io.WriteString(c.out, safe.String())
-	return err
-}
+// json writes value for programs, and all of it.
+func (c *cli) json(value any) error { return printable.JSON(c.out, value) }
+
+// oneCell keeps a text in its cell. tabwriter takes these characters as its own.
+var oneCell = strings.NewReplacer("\t", " ", "\n", " ", "\v", " ", "\f", " ")
+
+// lastCell keeps a text of several lines in the last column: what stands at a line's begin is a row of its own.
+var lastCell = strings.NewReplacer("\t", " ", "\n", "\n  ", "\v", " ", "\f", " ")
 
 func when(t time.Time) string {
 	if t.IsZero() {

@@ -2,18 +2,15 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/hallmark-ci/hallmark/internal/report"
 )
 
 // cli is what all commands share: global flags and where to write.
 type cli struct {
-	out, errOut io.Writer
+	out, errOut *screen
 	providers   map[string]provider // what provider.kind may say
 	probe       string              // hallmark-probe; "": beside this binary
 	configFile  string
@@ -114,7 +111,5 @@ func (c *cli) say(format string, args ...any) {
 	}
 }
 
-// printf writes text for people, without anything in it that steers a terminal.
-func (c *cli) printf(format string, args ...any) {
-	fmt.Fprint(c.out, report.Printable(fmt.Sprintf(format, args...)))
-}
+// printf writes text for people.
+func (c *cli) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }

@@ -41,7 +41,7 @@ func hallmark() {
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	c := &cli{out: os.Stdout, errOut: os.Stderr, providers: simulated, probe: filepath.Join(os.Getenv("WORK"), "hallmark-probe")}
+	c := &cli{out: screenOn(os.Stdout), errOut: screenOn(os.Stderr), providers: simulated, probe: filepath.Join(os.Getenv("WORK"), "hallmark-probe")}
 	code := c.execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -110,10 +110,11 @@ type Timeouts struct {
 	Run       time.Duration `key:"run"`       // a whole run
 }
 
-// Environment bounds the life of environments.
+// Environment bounds the life of environments, and what their servers may reach.
 type Environment struct {
 	Lease    time.Duration `key:"lease"`    // granted at creation and at every extension
 	Deadline time.Duration `key:"deadline"` // hard cap from creation; at least Timeouts.Run
+	Egress   []string      `key:"egress"`   // what a product may ask for, as it does: address/prefix:port
 }
 
 // Keep says how much stays of what nothing needs any more. What a channel holds or can go back to, a live

@@ -261,6 +261,7 @@ func TestBadConfig(t *testing.T) {
 		{name: "run longer than the deadline", text: least + "timeouts: {run: 8h}\n"},
 		{name: "deadline before the default for runs ends", text: least + "environment:\n  deadline: 2h\n"},
 		{name: "run and deadline", text: least + "timeouts: {run: 8h}\nenvironment: {deadline: 7h59m}\n"},
+		{name: "egress", text: least + "environment:\n  egress: ['nowhere', '192.0.2.0/24:443', '169.254.169.254:80', '0.0.0.0/1:443', '1.0.0.0/8:443', '2.0.0.0/8:443']\n"},
 		{name: "deadline before lease", text: least + "environment: {lease: 2h, deadline: 1h}\n"},
 		{name: "cron fields", text: schedule + "- {name: m, kind: release, cron: \"0 0 2 * * *\"}\n"},
 		{name: "cron words", text: schedule + "- {name: m, kind: release, cron: \"@daily\"}\n- {name: o, kind: release, cron: \"61 * * * *\"}\n- {name: p, kind: release, cron: \"CRON_TZ=UTC 1 * * * *\"}\n"},

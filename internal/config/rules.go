@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/notify"
 )
 
@@ -195,6 +196,33 @@ func (e *Environment) Check(at Place) {
 	if e.Deadline < e.Lease {
 		at.Problem("deadline", fmt.Sprintf("%s is shorter than the lease of %s", e.Deadline, e.Lease), "give it at least the lease")
 	}
+	var all []egress.Destination
+	for i, text := range e.Egress {
+		d, err := egress.Parse(text)
+		if err != nil {
+			at.Problem(fmt.Sprintf("egress[%d]", i), fmt.Sprintf("%q %v", text, err), "write address/prefix:port, such as 192.0.2.7/32:443")
+			continue
+		}
+		all = append(all, d)
+	}
+	if wide := egress.TooWide(all); wide != "" {
+		at.Problem("egress", wide, "name the services that products need, and no more")
+	}
+}
+
+// EgressPolicy is what products may reach beside the package cache: what lies in a listed range, but no environment's
+// addresses. The configuration was checked.
+func (c Config) EgressPolicy() egress.Policy {
+	var p egress.Policy
+	if c.Provider.Kind != "ec2" {
+		p.Never = append(p.Never, egress.Range{Prefix: c.Provider.Incus.Range, What: fmt.Sprintf("other environments (provider.incus.range, %s)", c.Provider.Incus.Range)})
+	}
+	for _, text := range c.Environment.Egress {
+		if d, err := egress.Parse(text); err == nil {
+			p.Allowed = append(p.Allowed, d)
+		}
+	}
+	return p
 }
 
 // Check wants counts.

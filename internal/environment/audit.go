@@ -93,7 +93,7 @@ type examination struct {
 
 // find notes what does not hold, for people.
 func (x *examination) find(format string, args ...any) {
-	x.Findings = append(x.Findings, fmt.Sprintf(format, args...))
+	x.Findings = append(x.Findings, x.env.mask().String(fmt.Sprintf(format, args...))) // it may quote a provider
 }
 
 func (x *examination) lookAtStates(states map[cloud.ServerID]cloud.State) {

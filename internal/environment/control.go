@@ -97,7 +97,7 @@ func (e *Environment) enterControl(ctx context.Context, c *control) error {
 		return err
 	}
 	return e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
-		console, err := e.site.Provider.Console(ctx, c.id)
+		console, err := e.console(ctx, c.id)
 		if err != nil {
 			return true, err
 		}
@@ -105,6 +105,9 @@ func (e *Environment) enterControl(ctx context.Context, c *control) error {
 			return false, verdict.Errorf(verdict.Unexplained, controlServer, "no host keys on its console; it ends with: %s", lastLines(console, 3))
 		}
 		c.session, err = e.site.Dialer.Direct(ctx, server)
+		if err == nil {
+			c.session = discreetSession{c.session, e}
+		}
 		return err == nil, err
 	})
 }
@@ -123,7 +126,7 @@ func (e *Environment) removeControl(ctx context.Context, c control) {
 		"note its end":                  e.change(ctx, func(r *record) { r.ended(controlServer, e.site.clock().Now()) }),
 	} {
 		if err != nil {
-			e.site.log().Warn("the control server is left to the environment's end", "what", what, "run", e.settings().Spec.Run, "env", e.ID(), "err", err)
+			e.site.log().Warn("the control server is left to the environment's end", "what", what, "run", e.settings().Spec.Run, "env", e.ID(), "err", e.discreet(err))
 		}
 	}
 }

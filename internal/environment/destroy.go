@@ -33,7 +33,7 @@ func (e *Environment) Destroy(ctx context.Context) error {
 			return e.bury(ctx)
 		}
 		if err := e.count(ctx, left); err != nil {
-			e.site.log().Warn("servers that nobody noted are not counted", "run", e.settings().Spec.Run, "env", e.ID(), "err", err)
+			e.site.log().Warn("servers that nobody noted are not counted", "run", e.settings().Spec.Run, "env", e.ID(), "err", e.discreet(err))
 		}
 		if err := e.sweep(ctx, left); err != nil {
 			return fmt.Errorf("destroy environment %s: %w", e.ID(), err)

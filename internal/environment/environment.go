@@ -17,6 +17,7 @@ import (
 
 	"github.com/hallmark-ci/hallmark/internal/host"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/mask"
 	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 	"github.com/hallmark-ci/hallmark/internal/remote"
@@ -35,6 +36,9 @@ type Environment struct {
 	keys   keyring
 	state  string               // of ledger.Environment
 	closed map[string]closedWay // ways in that a wait found closed, by server
+
+	masked   *mask.Mask // see mask
+	maskedOf int        // of how many secrets
 
 	ways        ways
 	controlling sync.Mutex // held while there is a control server
@@ -125,13 +129,13 @@ func (e *Environment) Report(server string) (puppet.Report, bool) {
 	return *m.Report, true
 }
 
-// Console is what a server said while booting.
+// Console is what a server said while booting, without the environment's secrets.
 func (e *Environment) Console(ctx context.Context, server string) ([]byte, error) {
 	m := e.machine(server)
 	if m.ID == "" {
 		return nil, fmt.Errorf("console of %s: it was not launched", server)
 	}
-	return e.site.Provider.Console(ctx, m.ID)
+	return e.console(ctx, m.ID)
 }
 
 // Extend moves the end of the lease out, at most up to the deadline; one that ends later stays, for a
@@ -203,7 +207,7 @@ func (e *Environment) step(name string, do func(ctx context.Context) error) Step
 			return verdict.Errorf(verdict.CloudLost, "", "%s in environment %s: %w", name, e.ID(), ErrDestroyed)
 		}
 		began := e.site.clock().Now()
-		err := do(ctx)
+		err := e.discreet(do(ctx)) // also what a provider said
 		e.site.log().DebugContext(ctx, "environment step", "env", e.ID(), "step", name,
 			"took", e.site.clock().Now().Sub(began), "err", err)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cloud/clock"
 	"github.com/hallmark-ci/hallmark/internal/cloud/sim"
+	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
@@ -589,13 +591,14 @@ func TestLease(t *testing.T) {
 func TestBadSpecs(t *testing.T) {
 	g := newGround(t)
 	for name, spoil := range map[string]func(*environment.Spec){
-		"id":      func(s *environment.Spec) { s.ID = "Too-Long-An-Id" },
-		"owner":   func(s *environment.Spec) { s.Owner = "" },
-		"origin":  func(s *environment.Spec) { s.Origin = "moon" },
-		"image":   func(s *environment.Spec) { s.Images = nil },
-		"archive": func(s *environment.Spec) { s.Archive = "" },
-		"egress":  func(s *environment.Spec) { s.Product.Egress = []string{"nowhere"} },
-		"bastion": func(s *environment.Spec) { s.Product.Topology = s.Product.Topology[1:] },
+		"id":                         func(s *environment.Spec) { s.ID = "Too-Long-An-Id" },
+		"owner":                      func(s *environment.Spec) { s.Owner = "" },
+		"origin":                     func(s *environment.Spec) { s.Origin = "moon" },
+		"image":                      func(s *environment.Spec) { s.Images = nil },
+		"archive":                    func(s *environment.Spec) { s.Archive = "" },
+		"egress":                     func(s *environment.Spec) { s.Product.Egress = []string{"nowhere"} },
+		"egress that nobody allowed": func(s *environment.Spec) { s.Product.Egress = []string{"192.0.2.7:443"} },
+		"bastion":                    func(s *environment.Spec) { s.Product.Topology = s.Product.Topology[1:] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.code.Product = acme()
@@ -626,12 +629,16 @@ func (n *networks) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (c
 func TestAllowListOfTheProduct(t *testing.T) {
 	g := newGround(t)
 	g.code.Product.Egress = []string{"192.0.2.7:443", "192.0.2.0/24:25", "192.0.2.7/32:443", "2001:db8::7:443", "[2001:db8::7]:443", "2001:db8::/32:80"}
+	site := g.site()
 	for _, entry := range g.code.Product.Egress {
-		if _, _, err := product.ParseEgress(entry); err != nil {
+		d, err := egress.Parse(entry)
+		if err != nil {
 			t.Fatalf("the product's check refuses %q: %v", entry, err)
 		}
+		site.Egress.Allowed = append(site.Egress.Allowed, d)
 	}
-	site, network := g.site(), &networks{}
+	site.Egress.Host = func() ([]net.Addr, error) { return nil, nil }
+	network := &networks{}
 	network.Provider = site.Provider
 	site.Provider = network
 	e, err := site.Plan(t.Context(), g.spec(environment.Base))

@@ -49,7 +49,7 @@ func (e *Environment) handedOver(ctx context.Context, server string) (bool, erro
 	if e.ways.open(bootstrapAt(server)) { // the watch inside it will say so
 		return false, nil
 	}
-	console, err := e.site.Provider.Console(ctx, m.ID)
+	console, err := e.console(ctx, m.ID)
 	if err != nil {
 		return false, err
 	}

@@ -20,7 +20,10 @@ func Packages(ctx context.Context, session remote.Session, server string) (map[s
 	if err != nil {
 		return nil, err
 	}
-	if result.Exit != 0 || result.Truncated {
+	if err := whole(result, server, "the list of packages"); err != nil {
+		return nil, err
+	}
+	if result.Exit != 0 {
 		return nil, verdict.Errorf(verdict.Unexplained, server, "list packages: exit code %d: %s", result.Exit, bytes.TrimSpace(result.Stderr))
 	}
 	found := make(map[string]string)

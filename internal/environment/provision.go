@@ -173,7 +173,9 @@ func (e *Environment) awaitStatus(ctx context.Context, m machine) (puppet.Status
 		inside, lost = true, false
 		switch r.Exit {
 		case 0:
-			status, err = puppet.ParseStatus(bytes.NewReader(r.Stdout))
+			if err = whole(r, m.Name, puppet.StatusPath); err == nil {
+				status, err = puppet.ParseStatus(bytes.NewReader(r.Stdout))
+			}
 			return true, err
 		case watchEnded:
 			return true, verdict.Errorf(verdict.Unexplained, m.Name, "%s ended without a report; %s ends with: %s",
@@ -222,7 +224,7 @@ func (e *Environment) listen(m machine) func(context.Context) (puppet.Status, bo
 // saidOnConsole gives the report about its commit that a server made on its console. A server that hands over
 // for the first time has converged, though its report is still to come.
 func (e *Environment) saidOnConsole(ctx context.Context, m machine) (puppet.Status, bool) {
-	console, err := e.site.Provider.Console(ctx, m.ID)
+	console, err := e.console(ctx, m.ID)
 	if err != nil {
 		return puppet.Status{}, false // asking for the server's state will show why
 	}
@@ -273,7 +275,18 @@ func readStatus(ctx context.Context, session remote.Session) (puppet.Status, err
 	if err != nil {
 		return puppet.Status{}, err
 	}
+	if err := whole(r, "", puppet.StatusPath); err != nil {
+		return puppet.Status{}, err
+	}
 	return puppet.ParseStatus(bytes.NewReader(r.Stdout))
+}
+
+// whole is an error for a file of which only the end was read: what is missing may be what failed.
+func whole(r remote.Result, server, file string) error {
+	if !r.Truncated {
+		return nil
+	}
+	return verdict.Errorf(verdict.Unexplained, server, "%s is longer than the %d bytes that are read of it", file, len(r.Stdout))
 }
 
 func readReport(ctx context.Context, session remote.Session) (puppet.Report, error) {
@@ -281,6 +294,9 @@ func readReport(ctx context.Context, session remote.Session) (puppet.Report, err
 		Line: "cat " + puppet.ReportPath, Sudo: true, Timeout: 30 * time.Second, Bound: 32 << 20,
 	})
 	if err != nil {
+		return puppet.Report{}, err
+	}
+	if err := whole(r, "", puppet.ReportPath); err != nil {
 		return puppet.Report{}, err
 	}
 	return puppet.ParseReport(bytes.NewReader(r.Stdout))
@@ -307,7 +323,7 @@ func (e *Environment) watchState(server string) func(context.Context) error {
 		switch state, listed := states[m.ID]; {
 		case !listed:
 			// Whoever asks for one that is gone is told why, for as long as the provider remembers.
-			if _, err := e.site.Provider.Console(ctx, m.ID); err != nil {
+			if _, err := e.console(ctx, m.ID); err != nil {
 				return verdict.Errorf(verdict.CloudLost, server, "the provider does not list it any more: %w", err)
 			}
 			return verdict.Errorf(verdict.CloudLost, server, "the provider does not list it any more")

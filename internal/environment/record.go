@@ -114,6 +114,9 @@ func (s *Site) plan(ctx context.Context, r record) (*Environment, error) {
 	if err := r.Spec.check(); err != nil {
 		return nil, err
 	}
+	if _, err := s.allowed(r.Spec.Product); err != nil {
+		return nil, fmt.Errorf("environment %s: %w", r.Spec.ID, err)
+	}
 	for _, m := range r.Servers {
 		if r.Spec.Images[m.Role] == "" {
 			return nil, fmt.Errorf("environment %s: no image for role %q", r.Spec.ID, m.Role)

@@ -1,14 +1,12 @@
 package environment
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/atomicfile"
@@ -71,7 +69,7 @@ func (e *Environment) comingUp(ctx context.Context, server string, wait func(con
 		return err
 	}
 	if failed := e.show(ctx, server); failed != nil {
-		e.site.log().Warn("keep what a server shows", "run", e.settings().Spec.Run, "env", e.ID(), "server", server, "err", failed)
+		e.site.log().Warn("keep what a server shows", "run", e.settings().Spec.Run, "env", e.ID(), "server", server, "err", e.discreet(failed))
 	}
 	return err
 }
@@ -84,7 +82,7 @@ func (e *Environment) show(ctx context.Context, server string) error {
 	if m.ID == "" || run == "" || e.site.Records == nil {
 		return nil
 	}
-	console, err := e.site.Provider.Console(ctx, m.ID)
+	console, err := e.console(ctx, m.ID)
 	if err != nil {
 		return err
 	}
@@ -92,9 +90,8 @@ func (e *Environment) show(ctx context.Context, server string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	console = e.withoutSecrets(console)
 	if over := len(console) - mostConsole; over > 0 {
-		console = append([]byte("…"), console[over:]...)
+		console = append(fmt.Appendf(nil, "… %d bytes before this are left out\n", over), console[over:]...)
 	}
 	if err := atomicfile.Write(filepath.Join(dir, consoleFile), console, 0o600); err != nil {
 		return err
@@ -113,20 +110,4 @@ func (e *Environment) show(ctx context.Context, server string) error {
 		return fmt.Errorf("its picture has %d bytes, more than are kept", len(picture))
 	}
 	return atomicfile.Write(filepath.Join(dir, screenshotFile), picture, 0o600)
-}
-
-// withoutSecrets blanks the environment's secrets: a product may say on the console what it should not.
-func (e *Environment) withoutSecrets(text []byte) []byte {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	secrets := []string{e.keys.seed}
-	for _, s := range e.keys.secrets {
-		secrets = append(secrets, s)
-	}
-	for _, s := range secrets {
-		if strings.TrimSpace(s) != "" {
-			text = bytes.ReplaceAll(text, []byte(s), []byte("***"))
-		}
-	}
-	return text
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/remote"
 )
@@ -21,6 +22,7 @@ type Site struct {
 	Clock    Clock        // nil: the machine's
 	Log      *slog.Logger // nil: nothing is logged
 	Timeouts Timeouts
+	Egress   egress.Policy           // what products may reach; the zero Policy: nothing but the package cache
 	Records  func(run string) string // directory in which a run keeps what is too large for the Store; nil: that is not kept
 
 	Room func(context.Context) error // says that there is too little disk for servers to work; nil: there is always enough

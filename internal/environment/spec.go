@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/product"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
 // Origin is what servers are launched from.
@@ -68,22 +70,33 @@ func (s Spec) check() error {
 	case s.Origin == Base && s.Archive == "":
 		return fmt.Errorf("environment %s: servers from a base need an archive of the product's code", s.ID)
 	}
-	_, err := egress(s.Product)
-	return err
+	return nil
 }
 
-// egress is the product's allow-list, read as the product's own check reads it. What is in it twice is
-// allowed once: providers refuse the same rule again.
-func egress(p *product.Product) ([]cloud.Egress, error) {
+// allowed is what the product asks for, if the site allows it all. What is in it twice is allowed once: providers
+// refuse the same rule again.
+func (s *Site) allowed(p *product.Product) ([]cloud.Egress, error) {
 	var list []cloud.Egress
+	var asked []egress.Destination
 	for _, entry := range p.Egress {
-		prefix, port, err := product.ParseEgress(entry)
+		d, err := egress.Parse(entry)
 		if err != nil {
-			return nil, fmt.Errorf("egress %q: %w", entry, err)
+			return nil, verdict.Errorf(verdict.CheckFailed, "", "egress: %q %w", entry, err)
 		}
-		if e := (cloud.Egress{Prefix: prefix, Port: port}); !slices.Contains(list, e) {
+		why, err := s.Egress.Refusal(d)
+		if err != nil {
+			return nil, fmt.Errorf("egress: %w", err)
+		}
+		if why != "" {
+			return nil, verdict.Errorf(verdict.CheckFailed, "", "egress: %q %s; see environment.egress of the daemon's configuration", entry, why)
+		}
+		asked = append(asked, d)
+		if e := (cloud.Egress{Prefix: d.Prefix, Port: d.Port}); !slices.Contains(list, e) {
 			list = append(list, e)
 		}
+	}
+	if wide := egress.TooWide(asked); wide != "" {
+		return nil, verdict.Errorf(verdict.CheckFailed, "", "egress %s", wide)
 	}
 	return list, nil
 }

@@ -110,7 +110,7 @@ func (e *Environment) tags(extra map[string]string) cloud.Tags {
 
 func (e *Environment) networkStep() Step {
 	return e.step("network", func(ctx context.Context) error {
-		allowed, err := egress(e.settings().Spec.Product)
+		allowed, err := e.site.allowed(e.settings().Spec.Product)
 		if err != nil {
 			return err
 		}
@@ -296,7 +296,7 @@ func (e *Environment) hostKeysStep(server string) Step {
 func (e *Environment) awaitHostKeys(ctx context.Context, m machine) (keys []string, err error) {
 	look := e.watchState(m.Name)
 	err = e.poll(ctx, e.site.Timeouts.withDefaults().Boot, func(ctx context.Context) (bool, error) {
-		console, err := e.site.Provider.Console(ctx, m.ID)
+		console, err := e.console(ctx, m.ID)
 		if err != nil {
 			return true, err
 		}
@@ -314,11 +314,17 @@ func (e *Environment) awaitHostKeys(ctx context.Context, m machine) (keys []stri
 	return keys, err
 }
 
+// mostQuoted is how much of one line an error quotes, in bytes.
+const mostQuoted = 1000
+
 // lastLines are the last n lines of a console that say something, in one line.
 func lastLines(console []byte, n int) string {
 	var lines []string
 	for line := range strings.Lines(string(console)) {
 		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			if over := len(line) - mostQuoted; over > 0 {
+				line = strings.ToValidUTF8(line[:mostQuoted], "") + fmt.Sprintf("… (%d bytes more)", over)
+			}
 			lines = append(lines, line)
 		}
 	}

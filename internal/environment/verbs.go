@@ -170,7 +170,7 @@ func (e *Environment) Crash(ctx context.Context, server string) error {
 	}
 	e.ways.drop(server)
 	if err := e.site.Provider.Stop(ctx, m.ID, true); err != nil {
-		return fmt.Errorf("crash %s: %w", server, err)
+		return e.discreet(fmt.Errorf("crash %s: %w", server, err))
 	}
 	return nil
 }
@@ -185,10 +185,10 @@ func (e *Environment) Start(ctx context.Context, server string) error {
 		return err
 	}
 	if err := e.site.Provider.Start(ctx, m.ID); err != nil {
-		return fmt.Errorf("start %s: %w", server, err)
+		return e.discreet(fmt.Errorf("start %s: %w", server, err))
 	}
 	if err := e.back(ctx, server); err != nil {
-		return fmt.Errorf("start %s: %w", server, err)
+		return e.discreet(fmt.Errorf("start %s: %w", server, err))
 	}
 	return nil
 }

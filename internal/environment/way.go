@@ -74,7 +74,7 @@ func (e *Environment) ready(ctx context.Context, server string) bool {
 	if !m.Ready || m.Left == "" {
 		return m.Ready
 	}
-	console, err := e.site.Provider.Console(ctx, m.ID)
+	console, err := e.console(ctx, m.ID)
 	return err == nil && bootedSince(console, m.LeftAt)
 }
 

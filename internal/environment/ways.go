@@ -65,7 +65,8 @@ func (e *Environment) TryLogin(ctx context.Context, attempt remote.Attempt) (rem
 	if err != nil {
 		return "", err
 	}
-	return path.TryLogin(ctx, attempt)
+	refusal, err := path.TryLogin(ctx, attempt)
+	return refusal, e.discreet(err)
 }
 
 // adminUser is the account of the product that the environment has.
@@ -216,8 +217,9 @@ func (w *ways) shared(name string, open func() (remote.Session, error)) (remote.
 	}
 	opened, err := open()
 	if err != nil {
-		return nil, err
+		return nil, w.env.discreet(err)
 	}
+	opened = discreetSession{opened, w.env}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s := w.sessions[name]; s != nil {
@@ -284,7 +286,7 @@ func (e *Environment) closeSessions() {
 // ignore is for connections that are given up: what they say to that changes nothing.
 func (e *Environment) ignore(err error) {
 	if err != nil {
-		e.site.log().Debug("close a connection", "env", e.ID(), "err", err)
+		e.site.log().Debug("close a connection", "env", e.ID(), "err", e.discreet(err))
 	}
 }
 

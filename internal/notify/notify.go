@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/printable"
 )
 
 // Names of events.
@@ -63,6 +65,10 @@ type Run struct {
 	Ended   time.Time `json:"ended"`
 }
 
+// Encode gives the event as the command gets it. People will read it elsewhere, so nothing in its texts steers a
+// terminal or hides.
+func (e Event) Encode() (json.RawMessage, error) { return json.Marshal(printable.Of(e)) }
+
 // saidBytes bounds what is kept of the command's output.
 const saidBytes = 1000
 
@@ -111,4 +117,4 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) String() string { return strings.ToValidUTF8(string(t.text), "�") }
+func (t *tail) String() string { return printable.Text(string(t.text)) }

@@ -19,3 +19,17 @@ func TestSendToAChild(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the command gets is read by people elsewhere: nothing in it steers or hides.
+func TestEventsDoNotSteer(t *testing.T) {
+	t.Parallel()
+	const evil = "\x1b]0;owned\x07\u202e\u200b\x00text"
+	body, err := Event{Summary: evil, Text: evil, Run: &Run{Reason: evil}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Event
+	if err := json.Unmarshal(body, &got); err != nil || got.Summary != "text" || got.Text != "text" || got.Run.Reason != "text" {
+		t.Errorf("%s, %v", body, err)
+	}
+}

@@ -22,3 +22,6 @@ func PublishAndMove(ctx context.Context, parts Parts, m ledger.Move, expected in
 
 // Prune is what every run does at its end with images.
 func (e *Engine) Prune(ctx context.Context) error { return prune(ctx, e.Parts, "") }
+
+// DetailOf is what a stage tells of its error.
+var DetailOf = detailOf

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -24,6 +25,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
 	"github.com/hallmark-ci/hallmark/internal/cloud/sim"
 	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
@@ -284,7 +286,7 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 	check(err)
 	d.parts = pipeline.Parts{
 		Config: g.cfg, Ledger: book, Cloud: slots.Provider(), Slots: slots, Product: repository, Journal: journal, Log: log, Now: now, Settle: time.Millisecond, Room: g.room,
-		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir, Timeouts: g.timeouts},
+		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir, Timeouts: g.timeouts, Egress: g.egress()},
 		Verifier: verifier.Verifier{
 			Probe: filepath.Join(g.dir, "probe"), Timeout: time.Minute, Now: g.clock.Now,
 			Outside: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Host: g.world.Host(),
@@ -582,4 +584,11 @@ func (g *ground) launched() []cloud.ServerID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.given)
+}
+
+// egress is the policy of the configuration, on a host without addresses of its own.
+func (g *ground) egress() egress.Policy {
+	p := g.cfg.EgressPolicy()
+	p.Host = func() ([]net.Addr, error) { return nil, nil }
+	return p
 }

@@ -295,12 +295,22 @@ func TestOldReleaseFailsItsSmokeTest(t *testing.T) {
 	}
 }
 
-// A product whose allow-list names a single address, which its check accepts, comes through.
+// A product whose allow-list names a single address, which its check and the configuration accept, comes through;
+// without the configuration's consent the check stage says no, and no server is launched.
 func TestEgressOfASingleAddress(t *testing.T) {
 	t.Parallel()
 	g := young(t)
 	g.commit("egress", map[string]string{"hallmark.yaml": productFiles()["hallmark.yaml"] + "egress: [\"192.0.2.7:443\"]\n"})
 	d, run := g.pass(pipeline.Request{})
+	if run.Verdict != verdict.Failed || !strings.Contains(run.Reason, `egress[0]: "192.0.2.7:443" is not among what the daemon's configuration allows`) || !strings.Contains(run.Reason, "hallmark.yaml:") {
+		t.Errorf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
+	}
+	if n := len(d.results(run)); n != 0 {
+		t.Errorf("%d results", n)
+	}
+	d.stop()
+	g.cfg.Environment.Egress = []string{"192.0.2.0/24:443"}
+	d, run = g.pass(pipeline.Request{})
 	if run.Verdict != verdict.Passed {
 		t.Errorf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
 	}

@@ -13,7 +13,9 @@ import (
 	"testing"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/mask"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
@@ -92,7 +94,11 @@ func leaks(t *testing.T, dir string, secrets []string) []string {
 func TestSecretsStayOnServers(t *testing.T) {
 	t.Parallel()
 	g := newGround(t)
-	g.answers.Fail("web-1", "port:tcp:80:holds", "nothing listens") // failures tell more than success
+	// Failures tell more than success, and here they tell all that their server knows.
+	g.answers.Fail("web-1", "port:tcp:80:holds", "nothing listens for "+environmenttest.ItsSecrets)
+	g.answers.Fail("web-1", "units", "shop@"+environmenttest.ItsSecrets+".service")
+	g.answers.Fail("db-1", "logs", "connect: "+environmenttest.ItsSecrets)
+	g.answers.Fail("db-1", "again", "Notice: password changed to "+environmenttest.ItsSecrets)
 	var mu sync.Mutex
 	var secrets, found []string
 	g.onCall(func(ctx context.Context, d *daemon, call cloud.Call) {
@@ -109,7 +115,25 @@ func TestSecretsStayOnServers(t *testing.T) {
 	if run.Verdict != verdict.Failed {
 		t.Fatal(d.tree())
 	}
+	results, err := d.parts.Ledger.Results(t.Context(), run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	masked := map[string]bool{} // by test
+	for _, r := range results {
+		if strings.Contains(r.Message+r.Lines, mask.Mark) {
+			masked[r.Test] = true
+		}
+	}
+	for _, test := range []string{"port:tcp:80:holds", "no failed units", "clean logs", "second Puppet run changes nothing"} {
+		if !masked[test] {
+			t.Errorf("no result of %q tells that a secret was there", test)
+		}
+	}
 	told := g.world.Secrets()
+	for _, secret := range told {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte("user:" + secret))[8:30])
+	}
 	if len(secrets) < 8 || len(told) < 8 {
 		t.Fatalf("only %d secrets were sealed, %d told: nothing is proved", len(secrets), len(told))
 	}

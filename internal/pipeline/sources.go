@@ -197,6 +197,9 @@ func (e *Engine) checkSource(ctx context.Context, s source) error {
 	if err := verifier.Check(p.Product, verifier.Smoke); err != nil {
 		return wrong(err)
 	}
+	if err := ofProduct(p.Refused(e.Site.Egress)); err != nil {
+		return wrong(err)
+	}
 	if err := fits(p.Product, e.Slots.Max()); err != nil {
 		return fmt.Errorf("release branch %s: %w", s.Branch, err)
 	}

@@ -3,7 +3,9 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/limit"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
@@ -30,6 +32,17 @@ func verdictOf(err error) verdict.Verdict {
 	return verdict.Judge(verdict.CauseOf(err), verdict.Audit{})
 }
 
+// detailBytes bounds what a stage tells of its error: it may quote a server or a provider.
+const detailBytes = 64 << 10
+
+func detailOf(err error) string {
+	text := strings.ToValidUTF8(strings.ReplaceAll(err.Error(), "\x00", "\ufffd"), "\ufffd")
+	if over := len(text) - detailBytes; over > 0 {
+		text = strings.ToValidUTF8(text[:detailBytes], "") + fmt.Sprintf("… (%d bytes more)", over)
+	}
+	return text
+}
+
 // stage keeps the run's tree up to date around a piece of work. note replaces the line shown beside
 // the stage while it runs. A resumed run keeps the times of what was done before.
 func (e *Engine) stage(ctx context.Context, run, path string, work func(note func(string)) error) error {
@@ -53,7 +66,7 @@ func (e *Engine) stage(ctx context.Context, run, path string, work func(note fun
 	}
 	s.State, s.Finished, s.Detail, s.Verdict = stageDone, e.Now(), "", verdictOf(err)
 	if err != nil {
-		s.Detail = err.Error()
+		s.Detail = detailOf(err)
 	}
 	write()
 	return err

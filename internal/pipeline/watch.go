@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -132,7 +131,7 @@ func (e *Engine) tell(ctx context.Context, subject string, event notify.Event) e
 		return nil
 	}
 	event.Version, event.At, event.Owner = 1, e.Now().UTC(), e.Config.Owner
-	body, err := json.Marshal(event)
+	body, err := event.Encode()
 	if err != nil {
 		return fmt.Errorf("event %s: %w", event.ID, err)
 	}

@@ -54,7 +54,7 @@ func Syslog(r io.Reader, since, now time.Time) (SyslogFile, error) {
 	last := Line{Source: "syslog", Priority: -1}
 	in := bufio.NewReader(r)
 	for {
-		text, err := in.ReadString('\n')
+		text, err := line(in)
 		if text = strings.TrimRight(text, "\r\n"); text != "" {
 			file.Written++
 			if l, ok := syslogLine(text, now); ok {
@@ -73,6 +73,22 @@ func Syslog(r io.Reader, since, now time.Time) (SyslogFile, error) {
 			return file, nil
 		} else if err != nil {
 			return file, fmt.Errorf("syslog: %w", err)
+		}
+	}
+}
+
+// longestRead is how much of one line is looked at, in bytes. A message is kept up to maxLine; the rest of the line is
+// passed over, however long it is.
+const longestRead = 64 << 10
+
+// line reads one line, or what longestRead holds of it.
+func line(in *bufio.Reader) (string, error) {
+	var text []byte
+	for {
+		piece, err := in.ReadSlice('\n')
+		text = append(text, piece[:min(len(piece), longestRead-len(text))]...)
+		if err != bufio.ErrBufferFull {
+			return string(text), err
 		}
 	}
 }

@@ -2,14 +2,13 @@ package product
 
 import (
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/config"
+	"github.com/hallmark-ci/hallmark/internal/egress"
 )
 
 // File is the product's own file, at the top of the infrastructure repository.
@@ -30,6 +29,8 @@ type file struct {
 	Secrets   []fileSecret        `key:"secrets"`
 	Egress    []string            `key:"egress"`
 	Logs      []fileLogRule       `key:"logs"`
+
+	policy *egress.Policy // what the installation allows; nil: that is not known here
 }
 
 type filePuppet struct {
@@ -106,11 +107,7 @@ func (f *file) Check(at config.Place) {
 	f.checkRoles(at)
 	f.checkTopology(at)
 	unique(at, "secrets", f.Secrets, func(s fileSecret) string { return s.Name })
-	for i, e := range f.Egress {
-		if _, _, err := ParseEgress(e); err != nil {
-			at.Problem(fmt.Sprintf("egress[%d]", i), fmt.Sprintf("%q %v", e, err), "write address/prefix:port, such as 192.0.2.7/32:443")
-		}
-	}
+	f.checkEgress(at)
 	for i, l := range f.Logs {
 		if l.Role != "" {
 			f.known(at, fmt.Sprintf("logs[%d].role", i), l.Role)
@@ -285,39 +282,4 @@ func positive(at config.Place, key string, d time.Duration) {
 	if d <= 0 {
 		at.Problem(key, "is nothing at all", "give it some time, such as 5m")
 	}
-}
-
-// ParseEgress reads one entry of the allow-list: address/prefix:port, or address:port for a single
-// address; an IPv6 address may stand in brackets; TCP. Everything that reads the allow-list reads it by this.
-func ParseEgress(text string) (netip.Prefix, uint16, error) {
-	i := strings.LastIndexByte(text, ':')
-	if i < 0 {
-		return netip.Prefix{}, 0, fmt.Errorf("names no port")
-	}
-	port, err := strconv.ParseUint(text[i+1:], 10, 16)
-	if err != nil || port == 0 {
-		return netip.Prefix{}, 0, fmt.Errorf("names no port from 1 to 65535")
-	}
-	host := text[:i]
-	if inside, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inside, "]") { // as URLs write IPv6
-		host = inside[:len(inside)-1]
-	}
-	prefix, err := netip.ParsePrefix(host)
-	if address, notOne := netip.ParseAddr(host); notOne == nil {
-		prefix, err = netip.PrefixFrom(address, address.BitLen()), nil
-		if address.Zone() != "" {
-			return netip.Prefix{}, 0, fmt.Errorf("has a zone, which means nothing on another machine")
-		}
-	}
-	switch {
-	case err == nil && prefix.Addr().Is4In6():
-		return netip.Prefix{}, 0, fmt.Errorf("writes an IPv4 address as IPv6, %s was probably meant", prefix.Addr().Unmap())
-	case err != nil:
-		return netip.Prefix{}, 0, fmt.Errorf("names no address or prefix")
-	case prefix != prefix.Masked():
-		return netip.Prefix{}, 0, fmt.Errorf("has bits beyond its prefix, %s was probably meant", prefix.Masked())
-	case prefix.Bits() == 0:
-		return netip.Prefix{}, 0, fmt.Errorf("opens everything, which would end the isolation from production")
-	}
-	return prefix, uint16(port), nil
 }

@@ -2,7 +2,6 @@ package product
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -138,30 +137,6 @@ func TestBadFile(t *testing.T) {
 		said.WriteString("# " + c.name + "\n" + err.Error() + "\n\n")
 	}
 	golden(t, "bad-file.txt", said.String())
-}
-
-func TestParseEgress(t *testing.T) {
-	for text, want := range map[string]string{
-		"192.0.2.7:443":       "192.0.2.7/32 443",
-		"192.0.2.0/24:25":     "192.0.2.0/24 25",
-		"2001:db8::/32:443":   "2001:db8::/32 443",
-		"192.0.2.7/32:65535":  "192.0.2.7/32 65535",
-		"2001:db8::7:443":     "2001:db8::7/128 443",
-		"[2001:db8::7]:443":   "2001:db8::7/128 443",
-		"[2001:db8::]/32:443": "",
-		"[2001:db8::7:443":    "",
-		"fe80::1%eth0:443":    "",
-		"::ffff:192.0.2.7:25": "",
-		"192.0.2.7/32:65536":  "",
-		"192.0.2.7/33:1":      "",
-		"host.example.org:80": "",
-		"":                    "",
-	} {
-		prefix, port, err := ParseEgress(text)
-		if got := fmt.Sprint(prefix, port); (err == nil) != (want != "") || err == nil && got != want {
-			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
-		}
-	}
 }
 
 func FuzzDecode(f *testing.F) {

@@ -16,6 +16,16 @@ import (
 // maxReport bounds what is read of a report; one resource takes about 1 KB of it.
 const maxReport = 32 << 20
 
+// Bounds of what a Report keeps. What a resource said may have any length.
+const (
+	maxTitle   = 300     // bytes of a resource's title
+	maxMessage = 4 << 10 // bytes of a message
+	maxListed  = 2000    // resources in Changed and in Failed; entries of Errors
+	// maxExpanded bounds the nodes of a report's YAML with all aliases written out, per node as it is written.
+	// Puppet uses few: an object that stands in two places.
+	maxExpanded = 20
+)
+
 // slowest is how many resources Report.Slowest keeps.
 const slowest = 10
 
@@ -97,8 +107,15 @@ func ParseReport(r io.Reader) (Report, error) {
 	if len(body) > maxReport {
 		return Report{}, fmt.Errorf("read Puppet's report: larger than %d bytes", maxReport)
 	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(body, &document); err != nil {
+		return Report{}, fmt.Errorf("parse Puppet's report: %w", err)
+	}
+	if written, expanded := nodes(&document, map[*yaml.Node]int{}); expanded > maxExpanded*(written+1000) {
+		return Report{}, fmt.Errorf("parse Puppet's report: its aliases make %d nodes of %d: no report of Puppet does that", expanded, written)
+	}
 	var raw rawReport
-	if err := yaml.Unmarshal(body, &raw); err != nil {
+	if err := document.Decode(&raw); err != nil {
 		return Report{}, fmt.Errorf("parse Puppet's report: %w", err)
 	}
 	if raw.Status == "" || raw.PuppetVersion == "" {
@@ -115,7 +132,7 @@ func ParseReport(r io.Reader) (Report, error) {
 	for _, value := range raw.Metrics["resources"].Values {
 		if len(value) == 3 {
 			if name, ok := value[0].(string); ok {
-				report.Totals[name] = int(number(value[2]))
+				report.Totals[name] = int(clamp(number(value[2]), 1e9))
 			}
 		}
 	}
@@ -125,11 +142,51 @@ func ParseReport(r io.Reader) (Report, error) {
 	if report.Status == "failed" && len(report.Failed) == 0 {
 		for _, line := range raw.Logs {
 			if line.Level == "err" {
-				report.Errors = append(report.Errors, oneLine(line.Message))
+				report.Errors = append(report.Errors, cut(oneLine(line.Message), maxMessage))
 			}
 		}
 	}
+	report.Changed, report.Failed = listed(report.Changed), listed(report.Failed)
+	if over := len(report.Errors) - maxListed; over > 0 {
+		report.Errors = append(report.Errors[:maxListed], fmt.Sprintf("… and %d more", over))
+	}
 	return report, nil
+}
+
+// listed is a list as far as it is kept; its last entry says how many more there were.
+func listed(all []Resource) []Resource {
+	if over := len(all) - maxListed; over > 0 {
+		all = append(all[:maxListed], Resource{Title: fmt.Sprintf("… and %d more", over)})
+	}
+	return all
+}
+
+func cut(text string, most int) string {
+	if over := len(text) - most; over > 0 {
+		return strings.ToValidUTF8(text[:most], "") + fmt.Sprintf("… (%d bytes more)", over)
+	}
+	return text
+}
+
+// nodes counts the nodes of a document: as they are written, and with every alias written out (at most a
+// billion). The map holds what is known, and breaks circles.
+func nodes(n *yaml.Node, known map[*yaml.Node]int) (written, expanded int) {
+	const most = 1_000_000_000
+	if size, ok := known[n]; ok {
+		return 0, size
+	}
+	known[n] = 1
+	written, expanded = 1, 1
+	inner := n.Content
+	if n.Kind == yaml.AliasNode {
+		inner = []*yaml.Node{n.Alias}
+	}
+	for _, child := range inner {
+		w, e := nodes(child, known)
+		written, expanded = written+w, min(expanded+e, most)
+	}
+	known[n] = expanded
+	return written, expanded
 }
 
 func (report *Report) addResources(statuses *yaml.Node) error {
@@ -152,7 +209,7 @@ func (report *Report) addResources(statuses *yaml.Node) error {
 				messages = append(messages, oneLine(e.Message))
 			}
 		}
-		res.Message = strings.Join(messages, "\n")
+		res.Title, res.Message = cut(res.Title, maxTitle), cut(strings.Join(messages, "\n"), maxMessage)
 		switch {
 		case bad:
 			report.Failed = append(report.Failed, res)
@@ -189,7 +246,18 @@ func number(v any) float64 {
 }
 
 func duration(seconds float64) time.Duration {
-	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
+	return time.Duration(clamp(seconds, maxTook) * float64(time.Second)).Round(time.Millisecond)
+}
+
+// maxTook is a year, in seconds: more than anything takes, and less than a Duration holds.
+const maxTook = 365 * 24 * 3600
+
+// clamp takes a number from 0 to most; what is none (NaN) is 0.
+func clamp(f, most float64) float64 {
+	if !(f > 0) {
+		return 0
+	}
+	return min(f, most)
 }
 
 var onServer = regexp.MustCompile(`^/opt/hallmark/product/[^/]+/`)

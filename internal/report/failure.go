@@ -115,7 +115,7 @@ func newFailure(d Data, results []ledger.Result) Failure {
 	first := results[0]
 	f := Failure{
 		Status: Unsure, Scenario: first.Scenario, Tier: first.Tier, Suite: first.Suite, Test: first.Test,
-		Cause: first.Cause, Message: Plain(first.Message), Lines: clean(first.Lines),
+		Cause: first.Cause, Message: Plain(first.Message), Lines: strings.TrimSpace(first.Lines),
 	}
 	if first.Outcome == ledger.Failed {
 		f.Status = Bad
@@ -141,7 +141,7 @@ func (f *Failure) addSeen(r ledger.Result) {
 	if message := Plain(r.Message); message != f.Message {
 		next.Message = message
 	}
-	if lines := clean(r.Lines); lines != f.Lines {
+	if lines := strings.TrimSpace(r.Lines); lines != f.Lines {
 		next.Lines = lines
 	}
 	for i := range f.Seen {
@@ -306,7 +306,7 @@ func (t textError) Error() string { return string(t) }
 
 func restOf(text string) string {
 	if _, rest, more := strings.Cut(text, "\n"); more {
-		return clean(rest)
+		return strings.TrimSpace(rest)
 	}
 	return ""
 }

@@ -78,10 +78,7 @@ func upperFirst(text string) string {
 var code = regexp.MustCompile(`\[(unexplained|(cloud|remote|packages|server|puppet|test|health|procedure|image|check|run)\.[a-z-]+)\] `)
 
 // Plain is a message without the codes of causes in it (see verdict.Error): Failure.Cause tells them.
-func Plain(message string) string { return clean(code.ReplaceAllString(message, "")) }
-
-// clean is Printable without spaces around it: lines come from programs on servers.
-func clean(lines string) string { return strings.TrimSpace(Printable(lines)) }
+func Plain(message string) string { return strings.TrimSpace(code.ReplaceAllString(message, "")) }
 
 func plural(n int, noun string) string {
 	if n == 1 {

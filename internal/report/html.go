@@ -55,6 +55,7 @@ func statusOfOutcome(o ledger.Outcome) Status {
 
 // HTML writes one page that stands alone: no script, nothing loaded from elsewhere, light and dark.
 func HTML(w io.Writer, r Report) error {
+	r = r.printable()
 	err := pageTemplate.Execute(w, struct {
 		Report
 		Tests []testList

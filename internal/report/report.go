@@ -1,14 +1,13 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"reflect"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/printable"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -67,7 +66,8 @@ type Evidence struct {
 	Bytes   int       `json:"bytes"`
 }
 
-// New tells the story of a run from its records. Whatever steers a terminal is taken out of their texts.
+// New tells the story of a run from its records. Their texts are as they were written: Text and HTML take out of them
+// what steers, JSON spells it as escapes.
 func New(d Data) Report {
 	r := Report{
 		Run: d.Run, Status: statusOf(d.Run), Generated: d.Now, Set: d.Set, Gate: newGate(d.Gate), Notes: d.Notes, Channel: d.Channel, Moves: d.Moves,
@@ -98,16 +98,20 @@ func New(d Data) Report {
 	}
 	r.Run.Reason = Plain(d.Run.Reason)
 	r.Headline = r.headline()
-	printable(reflect.ValueOf(&r).Elem())
-	printable(reflect.ValueOf(&r.results).Elem())
 	return r
 }
 
 // JSON writes the report for programs.
 func JSON(w io.Writer, r Report) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+	return printable.JSON(w, r)
+}
+
+// printable gives the report as people may see it.
+func (r Report) printable() Report {
+	results := printable.Of(r.results)
+	r = printable.Of(r)
+	r.results = results
+	return r
 }
 
 func newGate(g *Gate) *Gate {

@@ -192,7 +192,7 @@ func TestLinesOfServersAreCleaned(t *testing.T) {
 // No text that a product, a server or an author of a commit wrote steers a terminal or reorders a page,
 // wherever in the records it stands: each of them is spoilt in turn with the rest.
 func TestNoForeignTextSteers(t *testing.T) {
-	const evil = "\x1b]0;owned\x07\x1b[2J\x1bc\u009b2J\r\u202e\x9b5m\x00"
+	const evil = "\x1b]0;owned\x07\x1b[2J\x1bc\u009b2J\r\u202e\u2066\u200b\ufeff\U000e0041\x9b5m\x00"
 	for name, d := range map[string]report.Data{"red": red(), "green": green()} {
 		t.Run(name, func(t *testing.T) {
 			d.Now = time.Now()
@@ -209,12 +209,38 @@ func TestNoForeignTextSteers(t *testing.T) {
 					t.Fatal(kind, err)
 				}
 				for line := range strings.Lines(b.String()) {
-					if strings.ContainsAny(line, "\x1b\x07\r\x00\u009b\u202e") || !utf8.ValidString(line) {
+					if strings.ContainsAny(line, "\x1b\x07\r\x00\u009b\u202e\u2066\u200b\ufeff\U000e0041") || !utf8.ValidString(line) {
 						t.Errorf("%s: %q", kind, line)
 					}
 				}
 			}
 		})
+	}
+}
+
+// A name with line ends forges no line of the report, and programs get it as it is.
+func TestForgedLines(t *testing.T) {
+	const forged = "cron runs\n✓ Passed and promoted\x1b[1m\u200b"
+	d := red()
+	change(d.Results, func(r ledger.Result) bool { return r.Outcome == ledger.Failed }, func(r *ledger.Result) { r.Test = forged })
+	d.Commits = []report.Commit{{ID: "0123456789", Author: "A\n✓ Passed and promoted", Subject: "s\n✓ Passed and promoted"}}
+	var text, page bytes.Buffer
+	if err := errors.Join(report.Text(&text, report.New(d), report.Terminal{}), report.JSON(&page, report.New(d))); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "✓ Passed and promoted") {
+		t.Fatalf("the name is not shown:\n%s", text.String())
+	}
+	for line := range strings.Lines(text.String()) {
+		if strings.HasPrefix(strings.TrimSpace(line), "✓ Passed and promoted") {
+			t.Errorf("forged: %q", line)
+		}
+	}
+	var told struct {
+		Failures []struct{ Test string } `json:"failures"`
+	}
+	if err := json.Unmarshal(page.Bytes(), &told); err != nil || len(told.Failures) == 0 || told.Failures[0].Test != forged {
+		t.Errorf("%+v, %v", told, err)
 	}
 }
 

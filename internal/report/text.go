@@ -42,6 +42,7 @@ func Text(w io.Writer, r Report, t Terminal) error {
 	if t.Width == 0 {
 		t.Width = 100
 	}
+	r = r.printable()
 	p := &page{Terminal: t, width: max(t.Width, 50)}
 	p.head(r)
 	p.matrices(r)
@@ -74,7 +75,16 @@ var signs = map[Status]struct {
 	Going: {"…", lipgloss.Blue}, Ended: {"■", lipgloss.BrightBlack}, None: {" ", lipgloss.BrightBlack},
 }
 
-func (p *page) line(format string, args ...any) { fmt.Fprintf(&p.out, format+"\n", args...) }
+// line writes one line: a text in it that has line ends, such as a name that forges a line of the report, has none
+// any more.
+func (p *page) line(format string, args ...any) {
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = strings.ReplaceAll(text, "\n", " ")
+		}
+	}
+	fmt.Fprintf(&p.out, format+"\n", args...)
+}
 
 // paint colours text by status, on a terminal only.
 func (p *page) paint(s Status, text string) string {

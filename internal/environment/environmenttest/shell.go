@@ -1,7 +1,9 @@
 package environmenttest
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,8 +58,29 @@ func (s *session) broken(ctx context.Context) error {
 	return verdict.Errorf(verdict.Transport, s.host.name, "the connection is broken")
 }
 
-// Run knows what package environment says, and asks World.Shell for the rest.
+// ItsSecrets stands in what a test has a server say for all secrets that this server was told, each as it is and
+// in base64.
+const ItsSecrets = "@ITS-SECRETS@"
+
+// Run is run, by a server that may say its secrets.
 func (s *session) Run(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	r, err := s.run(ctx, cmd)
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	for _, out := range []*[]byte{&r.Stdout, &r.Stderr} {
+		if bytes.Contains(*out, []byte(ItsSecrets)) {
+			var all []string
+			for _, secret := range s.host.secrets() {
+				all = append(all, secret, base64.StdEncoding.EncodeToString([]byte("user:"+secret)))
+			}
+			*out = bytes.ReplaceAll(*out, []byte(ItsSecrets), []byte(strings.Join(all, " ")))
+		}
+	}
+	return r, err
+}
+
+// run knows what package environment says, and asks World.Shell for the rest.
+func (s *session) run(ctx context.Context, cmd remote.Command) (remote.Result, error) {
 	if err := s.broken(ctx); err != nil {
 		return remote.Result{}, err
 	}

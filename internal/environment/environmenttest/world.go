@@ -126,12 +126,18 @@ func (w *World) Secrets() []string {
 	defer w.mu.Unlock()
 	var all []string
 	for _, h := range w.hosts {
-		var secrets map[string]string
-		if yaml.Unmarshal([]byte(h.files[puppet.SecretsPath]), &secrets) == nil {
-			all = slices.AppendSeq(all, maps.Values(secrets))
-		}
+		all = append(all, h.secrets()...)
 	}
 	return all
+}
+
+// secrets gives those that a server was told, sorted.
+func (h *host) secrets() []string {
+	var secrets map[string]string
+	if yaml.Unmarshal([]byte(h.files[puppet.SecretsPath]), &secrets) != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Values(secrets))
 }
 
 // host is one server in one life.
