@@ -120,10 +120,13 @@ func (e *Environment) removeControl(ctx context.Context, c control) {
 	if c.session != nil {
 		e.ignore(c.session.Close())
 	}
+	destroyed := e.site.Provider.Destroy(ctx, c.id)
+	if destroyed == nil { // else it goes on to cost, until the environment's end
+		destroyed = e.change(ctx, func(r *record) { r.ended(controlServer, e.site.clock().Now()) })
+	}
 	for what, err := range map[string]error{
-		"admit the bastion alone again": e.admit(ctx, e.machines()[0].Name),
-		"destroy the control server":    e.site.Provider.Destroy(ctx, c.id),
-		"note its end":                  e.change(ctx, func(r *record) { r.ended(controlServer, e.site.clock().Now()) }),
+		"admit the bastion alone again":               e.admit(ctx, e.machines()[0].Name),
+		"destroy the control server and note its end": destroyed,
 	} {
 		if err != nil {
 			e.site.log().Warn("the control server is left to the environment's end", "what", what, "run", e.settings().Spec.Run, "env", e.ID(), "err", e.discreet(err))

@@ -33,7 +33,7 @@ func (e *Environment) Destroy(ctx context.Context) error {
 			return e.bury(ctx)
 		}
 		if err := e.count(ctx, left); err != nil {
-			e.site.log().Warn("servers that nobody noted are not counted", "run", e.settings().Spec.Run, "env", e.ID(), "err", e.discreet(err))
+			e.site.log().Warn("the run's cost leaves out servers that a process launched just before it ended", "run", e.settings().Spec.Run, "env", e.ID(), "err", e.discreet(err))
 		}
 		if err := e.sweep(ctx, left); err != nil {
 			return fmt.Errorf("destroy environment %s: %w", e.ID(), err)
@@ -62,7 +62,7 @@ func (e *Environment) owned(ctx context.Context) ([]cloud.Resource, error) {
 }
 
 // count adds servers to the uses that the record does not know: a process ended between a launch and its
-// note. Volumes of that kind are not counted, for nobody knows since when they are there.
+// note. It leaves out volumes, of which no provider tells the age.
 func (e *Environment) count(ctx context.Context, left []cloud.Resource) error {
 	known := map[string]bool{}
 	for _, m := range e.machines() {

@@ -1,6 +1,7 @@
 package environment_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/cost"
 	"github.com/hallmark-ci/hallmark/internal/environment"
+	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
 // uses are an environment's as the ledger tells them, as "kind name minutes".
@@ -138,5 +141,32 @@ func TestUsesOfWhatWasNotNoted(t *testing.T) {
 		if err == nil {
 			return
 		}
+	}
+}
+
+// A control server that could not be taken away costs until its environment's end, and is counted once.
+func TestUsesOfAControlServerThatStays(t *testing.T) {
+	g := newGround(t)
+	g.world.Trouble("bastion", environmenttest.Trouble{Lost: true, KeepsAccess: true})
+	g.world.Trouble("hallmark-control", environmenttest.Trouble{Lost: true})
+	site := g.site()
+	site.Provider = cloud.Intercept(site.Provider, func(ctx context.Context, call cloud.Call, do func(context.Context) error) error {
+		if call.Verb == cloud.VerbDestroy {
+			return errors.New("not now")
+		}
+		return do(ctx)
+	})
+	e, err := site.Plan(t.Context(), g.spec(environment.Prebuilt))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Audit(t.Context(), verdict.ServerOf(environment.Do(t.Context(), e.Up())))
+	if left := g.left(); !slices.Contains(left, "server hallmark-control") {
+		t.Fatalf("the control server is gone, so this proves nothing: %v", left)
+	}
+	g.destroyed(e)
+	counted := slices.DeleteFunc(g.uses(e.ID()), func(use string) bool { return !strings.HasPrefix(use, "server hallmark-control ") })
+	if len(counted) != 1 {
+		t.Errorf("counted as %q", counted)
 	}
 }

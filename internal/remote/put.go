@@ -51,11 +51,11 @@ func (g gather) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// putLine is one line, and short, for it stands in the server's log. Its traps are set before there is
-// anything to remove, and what they remove goes by a name that is known before: a command that is ended
-// while mktemp runs does not know what that made. With a trap of TERM bash waits for mktemp first.
+// putLine is one line, and short, for it stands in the server's log. Its trap is set before there is anything
+// to remove, and bash itself makes the file: a program that did might do it after the trap, if the command is
+// ended just as it starts. What is not a file of ours by then (others may write to the folder) gets nothing.
 func putLine(file string, mode uint32) string {
-	temporary := path.Join(path.Dir(file), ".hallmark."+rand.Text()[:10])
-	return fmt.Sprintf(`t=%s; trap 'rm -f -- "$t".*' EXIT; trap 'exit 143' TERM; p=$(mktemp -- "$t.XXXXXX") && cat >"$p" && chmod %04o -- "$p" && sync -- "$p" && mv -fT -- "$p" %s`,
+	temporary := path.Join(path.Dir(file), ".hallmark."+rand.Text())
+	return fmt.Sprintf(`p=%s; trap 'rm -f -- "$p"' EXIT; umask 077; set -C; exec 7>"$p" && [ -f /dev/fd/7 ] && cat >&7 && chmod %04o -- "$p" && sync -- "$p" && mv -fT -- "$p" %s`,
 		Quote(temporary), mode, Quote(file))
 }

@@ -3,10 +3,12 @@ package remote
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -84,29 +86,36 @@ func TestPutThatIsCutOff(t *testing.T) {
 	}
 }
 
-// A command that is ended between the making of its temporary file and the note of its name leaves nothing.
-func TestPutThatIsCutOffAtItsStart(t *testing.T) {
-	web, s := newSession(t, nil)
-	tools, dir := t.TempDir(), t.TempDir()
-	slow := "#!/bin/bash\ntrap '' TERM\n/usr/bin/mktemp \"$@\" && touch " + tools + "/made && sleep 1\n"
-	if err := os.WriteFile(filepath.Join(tools, "mktemp"), []byte(slow), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	web.set(func(b *behaviour) { b.path = tools + ":" + b.path })
-	go func() {
-		for t.Context().Err() == nil {
-			if _, err := os.Stat(filepath.Join(tools, "made")); err == nil {
-				web.drop()
-				return
+// A put that is ended at any of its steps leaves nothing, also if that step does not mind a signal.
+func TestPutThatIsCutOffAtAStep(t *testing.T) {
+	for _, tool := range []string{"cat", "chmod", "sync", "mv"} {
+		t.Run(tool, func(t *testing.T) {
+			t.Parallel()
+			web, s := newSession(t, nil)
+			tools, dir := t.TempDir(), t.TempDir()
+			slow := fmt.Sprintf("#!/bin/bash\ntrap '' TERM\ntouch %s/begun\nsleep 1\nexec /usr/bin/%s \"$@\"\n", tools, tool)
+			if err := os.WriteFile(filepath.Join(tools, tool), []byte(slow), 0o755); err != nil {
+				t.Fatal(err)
 			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}()
-	err := s.Put(t.Context(), filepath.Join(dir, "conf"), strings.NewReader("new"), 0o644, false)
-	wantCause(t, err, verdict.Transport)
-	web.stop()
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+			web.set(func(b *behaviour) { b.path = tools + ":" + b.path })
+			var dropped sync.WaitGroup
+			dropped.Go(func() {
+				for t.Context().Err() == nil {
+					if _, err := os.Stat(filepath.Join(tools, "begun")); err == nil {
+						web.drop()
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+			err := s.Put(t.Context(), filepath.Join(dir, "conf"), strings.NewReader("new"), 0o644, false)
+			wantCause(t, err, verdict.Transport)
+			dropped.Wait()
+			web.stop() // and wait for its commands
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
 	}
 }
 

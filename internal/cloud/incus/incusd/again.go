@@ -45,10 +45,11 @@ func Busy(err error) bool {
 }
 
 // Disturbed reports whether a bridge could not be set up or taken down because an interface of
-// somebody else's went away at that moment.
+// somebody else's went away at that moment: before ip(8) looked it up by its name, or between that and
+// its question to the kernel.
 func Disturbed(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "delete bridge children interfaces") &&
-		strings.Contains(err.Error(), "does not exist")
+		(strings.Contains(err.Error(), "does not exist") || strings.Contains(err.Error(), "No such device"))
 }
 
 // Undisturbed sets up or takes down a bridge, again and again while interfaces of others disturb it:

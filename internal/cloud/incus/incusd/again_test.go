@@ -61,6 +61,26 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A bridge is tried again when an interface went away, in either of ip's words for it, and for nothing else.
+func TestDisturbed(t *testing.T) {
+	const walk = "Failed to delete bridge children interfaces: Failed to run: ip -d -j link show veth0: exit status 1 "
+	for said, want := range map[string]bool{
+		walk + `(Device "veth0" does not exist.)`:                                                               true,
+		walk + "(RTNETLINK answers: No such device\nCannot send link get request: No such device)":              true,
+		walk + "(Cannot open netlink socket: Operation not permitted)":                                          false,
+		"Failed to delete bridge children interfaces: address 0.0.0.0: invalid MAC address":                     false,
+		"Failed to run: ip link set dev hm1 up: exit status 1 (RTNETLINK answers: No such device)":              false,
+		`Failed to run: ip link delete dev hm1: exit status 1 (Cannot find device "hm1", which does not exist)`: false,
+	} {
+		if got := Disturbed(errors.New(said)); got != want {
+			t.Errorf("%s: %v", said, got)
+		}
+	}
+	if Disturbed(nil) {
+		t.Error("nothing disturbs what was done")
+	}
+}
+
 // An operation that did not find what it works on has ended; one that the daemon does not know is forgotten.
 func TestForgotten(t *testing.T) {
 	for text, c := range map[string]struct {
