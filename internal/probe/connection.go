@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,7 +29,17 @@ type connection struct {
 	begun    time.Time
 	last     time.Time
 	ended    bool
-	helps    []*connection // of a process of PAM that knows no more than a user: whose login it may be
+	uid      int           // of the user, once its session is open
+	parts    []*connection // of a process that is known by its user alone: the connections that it may be a part of
+}
+
+// all reports whether something holds for a connection: of a process that is known by its user alone, for
+// every connection that it may be a part of.
+func (c *connection) all(holds func(*connection) bool) bool {
+	if len(c.parts) == 0 {
+		return holds(c)
+	}
+	return !slices.ContainsFunc(c.parts, func(c *connection) bool { return !holds(c) })
 }
 
 var (
@@ -36,6 +47,7 @@ var (
 	// sshd's other lines on a connection; a name that no user has follows "invalid user".
 	userLine  = regexp.MustCompile(`\b(?:for|user) (?:(?:invalid|illegal|authenticating) user )?(\S+) (?:from )?([0-9a-fA-F.:]*[.:][0-9a-fA-F.:]+)(?: port \d+)?`)
 	plainLine = regexp.MustCompile(`\b(?:from|by|with) ([0-9a-fA-F.:]*[.:][0-9a-fA-F.:]+) port \d+`)
+	openLine  = regexp.MustCompile(`session opened for user \S+?\(uid=(\d+)\)`)
 	endLine   = regexp.MustCompile(`^(Connection (closed|reset) by|Disconnected from) |session closed for user `)
 )
 
@@ -63,6 +75,9 @@ func (c *connection) learn(l Line) {
 		c.user, c.address = m[1], m[2]
 	} else if m := plainLine.FindStringSubmatch(l.Message); m != nil && c.address == "" {
 		c.address = m[1]
+	}
+	if m := openLine.FindStringSubmatch(l.Message); m != nil {
+		c.uid, _ = strconv.Atoi(m[1])
 	}
 	c.ended = c.ended || endLine.MatchString(l.Message)
 }
@@ -105,8 +120,8 @@ func connections(lines []Line) []*connection {
 		}
 	}
 	for i, l := range lines {
-		if c := of[i]; c != nil && c.user == "" && c.address == "" {
-			c.helps = helped(l, of)
+		if c := of[i]; c != nil && c.user == "" && c.address == "" && len(c.parts) == 0 {
+			c.parts = wholes(l, of)
 		}
 	}
 	// sudo and its like on behalf of a session; a syslog file tells it only by the process.
@@ -134,19 +149,22 @@ func connections(lines []Line) []*connection {
 // connection that process knows the user only.
 var helperLine = regexp.MustCompile(` for (\S+)$`)
 
-// helpTime is how far such a line and those of its connection may be apart: PAM delays a refusal.
-const helpTime = 5 * time.Second
+// partTime is how far such a line and those of its connection may be apart: PAM delays a refusal.
+const partTime = 5 * time.Second
 
-// helped finds the logins that a module of PAM may speak of: the user's that go on at that time.
-func helped(l Line, of []*connection) []*connection {
+// wholes finds the connections that the process of a line may be a part of: for a module of PAM, the
+// user's that log in at that time. For one that works as a user, the user's that go on: journald finds a
+// process's session only while the process lives, and one whose client hangs up may say that as its last.
+func wholes(l Line, of []*connection) []*connection {
 	m := helperLine.FindStringSubmatch(l.Message)
-	if m == nil {
-		return nil
-	}
 	var found []*connection
 	for _, c := range of {
-		if c != nil && c.user == m[1] && !c.accepted && !slices.Contains(found, c) &&
-			!l.Time.Before(c.begun.Add(-helpTime)) && !l.Time.After(c.last.Add(helpTime)) {
+		if c == nil || slices.Contains(found, c) || l.Time.Before(c.begun.Add(-partTime)) {
+			continue
+		}
+		logsIn := m != nil && c.user == m[1] && !c.accepted && !l.Time.After(c.last.Add(partTime))
+		goesOn := l.uid != 0 && c.uid == l.uid && (!c.ended || !l.Time.After(c.last.Add(partTime)))
+		if logsIn || goesOn {
 			found = append(found, c)
 		}
 	}
@@ -178,14 +196,14 @@ func (o Ours) excuse(l Line, c *connection, knocked bool) string {
 	if c == nil || !isSSHD(l.Program) && program != "sudo" && program != logind {
 		return ""
 	}
-	if o.Bootstrap != "" && c.user == o.Bootstrap {
+	if o.Bootstrap != "" && c.all(func(c *connection) bool { return c.user == o.Bootstrap }) {
 		return bootstrapReason
 	}
 	if !isSSHD(l.Program) || !knocked && !o.made(c) {
 		return ""
 	}
 	for _, trouble := range caused {
-		if trouble.re.MatchString(l.Message) && (!trouble.login || !c.accepted) {
+		if trouble.re.MatchString(l.Message) && (!trouble.login || c.all(func(c *connection) bool { return !c.accepted })) {
 			return trouble.reason
 		}
 	}
@@ -195,8 +213,8 @@ func (o Ours) excuse(l Line, c *connection, knocked bool) string {
 // made reports whether a connection is Hallmark's.
 func (o Ours) made(c *connection) bool {
 	switch {
-	case len(c.helps) > 0:
-		return !slices.ContainsFunc(c.helps, func(c *connection) bool { return !o.made(c) })
+	case len(c.parts) > 0:
+		return c.all(o.made)
 	case c.key != "":
 		return slices.Contains(o.Keys, c.key)
 	case len(o.Servers) > 0: // the bastion

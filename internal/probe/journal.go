@@ -25,6 +25,7 @@ func Journal(r io.Reader) ([]Line, error) {
 			Identifier string          `json:"SYSLOG_IDENTIFIER"`
 			Comm       string          `json:"_COMM"`
 			PID        string          `json:"_PID"`
+			UID        string          `json:"_UID"`
 			SyslogPID  string          `json:"SYSLOG_PID"`
 			Unit       string          `json:"_SYSTEMD_UNIT"`
 			Session    string          `json:"_SYSTEMD_SESSION"`
@@ -43,6 +44,7 @@ func Journal(r io.Reader) ([]Line, error) {
 			Session: cmp.Or(entry.Session, entry.Audit), Message: message(entry.Message),
 		}
 		l.PID, _ = strconv.Atoi(cmp.Or(entry.PID, entry.SyslogPID))
+		l.uid, _ = strconv.Atoi(entry.UID)
 		if entry.Comm == logind {
 			l.opened.session = entry.Opened
 			l.opened.leader, _ = strconv.Atoi(entry.Leader)

@@ -59,6 +59,7 @@ type Line struct {
 	Why      string    `json:"why,omitempty"` // the rule that found it: "priority err", "segfault"
 
 	opened login // of logind's "New session"
+	uid    int   // user that the process worked as when it said this, as the kernel tells; 0: root, or not known
 }
 
 // login is a session as logind opens it for a process.

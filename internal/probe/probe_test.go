@@ -76,8 +76,8 @@ func TestScanRefusesRules(t *testing.T) {
 
 func TestJournal(t *testing.T) {
 	in := `{"__REALTIME_TIMESTAMP":"1795471302554279","PRIORITY":"3","SYSLOG_IDENTIFIER":"app","_SYSTEMD_UNIT":"app.service","MESSAGE":"no"}
-{"__REALTIME_TIMESTAMP":"1795471302554280","_COMM":"sh","MESSAGE":[104,105,255]}
-{"MESSAGE":null}
+{"__REALTIME_TIMESTAMP":"1795471302554280","_COMM":"sh","_UID":"1000","MESSAGE":[104,105,255]}
+{"_UID":"0","MESSAGE":null}
 `
 	lines, err := Journal(strings.NewReader(in))
 	if err != nil || len(lines) != 3 {
@@ -88,6 +88,9 @@ func TestJournal(t *testing.T) {
 	}
 	if l := lines[1]; l.Priority != -1 || l.Program != "sh" || l.Message != "hi�" {
 		t.Errorf("second line %+v", l)
+	}
+	if lines[0].uid != 0 || lines[1].uid != 1000 || lines[2].uid != 0 {
+		t.Errorf("users %d, %d, %d", lines[0].uid, lines[1].uid, lines[2].uid)
 	}
 	if _, err := Journal(strings.NewReader("{")); err == nil {
 		t.Error("half an entry is no error")

@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ var (
 )
 
 // lines makes lines of text such as "sshd[3] err: message", one a second. A session stands behind the
-// process: "sshd[3]@7".
+// process, or the user that it works as: "sshd[3]@7", "sshd[3]#1000".
 func lines(texts ...string) []Line {
 	var all []Line
 	for i, text := range texts {
@@ -25,6 +26,8 @@ func lines(texts ...string) []Line {
 		head, said, _ := strings.Cut(text, ": ")
 		head, priority, _ := strings.Cut(head, " ")
 		head, l.Session, _ = strings.Cut(head, "@")
+		head, user, _ := strings.Cut(head, "#")
+		l.uid, _ = strconv.Atoi(user)
 		if i := strings.LastIndex(head, "["); i > 0 {
 			fmt.Sscanf(head[i:], "[%d]", &l.PID)
 			head = head[:i]
@@ -46,6 +49,7 @@ func lines(texts ...string) []Line {
 func TestOnlyWhatHallmarkCausedIsExcused(t *testing.T) {
 	const race = "pam_env(sshd:session): No such user!?"
 	const pipe = "fatal: ssh_packet_send_debug: send DEBUG: Broken pipe"
+	const opened, closed = "sshd[5]: pam_unix(sshd:session): session opened for user admin(uid=1000) by (uid=0)", "sshd[5]: pam_unix(sshd:session): session closed for user admin"
 	const away = "error: connect_to 10.0.0.3 port 22: failed."
 	const wrongCode = "error: PAM: Authentication failure for admin from 203.0.113.9"
 	for name, c := range map[string]struct {
@@ -92,6 +96,35 @@ func TestOnlyWhatHallmarkCausedIsExcused(t *testing.T) {
 		"another hangs up": {onServer, []string{
 			"sshd[5]: Accepted publickey for admin from 10.0.0.2 port 4000 ssh2: ED25519 SHA256:THEIRS", "sshd[5] err: " + pipe,
 		}, []string{pipe}},
+		"Hallmark hangs up, and the process has gone before journald looks at it": {onBastion, []string{
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2", opened, "sshd[6]#1000 err: " + pipe, closed,
+		}, nil},
+		"another hangs up so": {onBastion, []string{
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 10.0.0.3 port 4000 ssh2", opened, "sshd[6]#1000 err: " + pipe, closed,
+		}, []string{pipe}},
+		"Hallmark or another hangs up so": {onBastion, []string{
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2", opened,
+			"sshd[7]: Accepted keyboard-interactive/pam for admin from 10.0.0.3 port 4000 ssh2", strings.Replace(opened, "[5]", "[7]", 1), "sshd[6]#1000 err: " + pipe,
+		}, []string{pipe}},
+		"such a process of a user whom Hallmark is not": {onBastion, []string{
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2", opened, "sshd[6]#1001 err: " + pipe, closed,
+		}, []string{pipe}},
+		"such a process of root": {onBastion, []string{
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2", opened, "sshd[6]#0 err: " + pipe, closed,
+		}, []string{pipe}},
+		"such a process before Hallmark comes": {onBastion, append(append([]string{"sshd[6]#1000 err: " + pipe}, slices.Repeat([]string{"app: fine"}, 10)...),
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2", opened,
+		), []string{pipe}},
+		"such a process after Hallmark has gone": {onBastion, append(append([]string{
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2", opened, closed,
+		}, slices.Repeat([]string{"app: fine"}, 10)...), "sshd[6]#1000 err: "+pipe), []string{pipe}},
+		"such a process in other trouble": {onBastion, []string{
+			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2", opened, "sshd[6]#1000 err: fatal: " + race, closed,
+		}, []string{"fatal: " + race}},
+		"such a process of the bootstrap user": {onServer, []string{
+			"sshd[5]: Accepted publickey for boot from 10.0.0.2 port 4000 ssh2: ED25519 SHA256:OURS",
+			strings.Replace(opened, "admin", "boot", 1), "sshd[6]#1000 err: " + race,
+		}, nil},
 		"Hallmark asks the bastion for a server that boots": {onBastion, []string{
 			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2",
 			"systemd-logind[2]: New session 7 of 5", "sshd[6]@7 err: " + away,
@@ -152,7 +185,7 @@ func TestOnlyWhatHallmarkCausedIsExcused(t *testing.T) {
 			written := lines(c.lines...)
 			all := slices.Clone(written)
 			for _, l := range written {
-				l.Source, l.Session, l.Priority, l.opened = "syslog", "", 3, login{}
+				l.Source, l.Session, l.Priority, l.opened, l.uid = "syslog", "", 3, login{}, 0
 				if slices.ContainsFunc(written, func(other Line) bool { return other.Priority == 3 && other.Message == l.Message }) {
 					all = append(all, l)
 				}
