@@ -8,6 +8,7 @@ import (
 // Pool is a storage pool.
 type Pool struct {
 	Name   string            `json:"name"`
+	Driver string            `json:"driver"` // btrfs, dir, lvm, zfs, …
 	Config map[string]string `json:"config"`
 }
 
