@@ -275,8 +275,18 @@ cache_config() {
 		PidFile: $CACHE_PID
 		VerboseLog: 0
 		ExThreshold: 4
-		# Only what a Remap line below names is fetched; all else is answered with 403.
+		# Only what a Remap line below names is fetched; all else is answered with 403: no other host or port, no
+		# redirection to one, no tunnel (by default there is one to bugs.debian.org), no forwarded bug reports.
 		ForceManaged: 1
+		AllowUserPorts: $(cut -d' ' -f1 <<<"$SOURCES" | sed -nE 's|^http://[^/]*:([0-9]+)(/.*)?$|\1|p; s|^http://[^/:]*(/.*)?$|80|p; s|^https://.*|80|p' | sort -un | xargs)
+		RedirMax: 0
+		PassThroughPattern: ^-$
+		ForwardBtsSoap: 0
+		# Of the mirrors, only indices and packages, without a query.
+		VfilePattern: ^([^?%]*/)?dists/[^?%]+/(InRelease|Release|Release\.gpg|(Packages|Sources|Contents-[a-z0-9-]+|Translation-[A-Za-z_]+|Components-[a-z0-9-]+\.yml|icons-[0-9x@]+\.tar)(\.(gz|bz2|xz|lzma|zst))?|(Packages|Sources|Contents-[a-z0-9-]+|Translation-[A-Za-z_]+)\.diff/Index)$
+		PfilePattern: ^([^?%]*/)?(pool/[^?]+\.(deb|udeb|dsc|(tar|diff)(\.(gz|bz2|xz|lzma|zst))?(\.asc)?)|dists/[^?%]+/by-hash/(MD5Sum|SHA1|SHA256|SHA512)/[0-9a-f]+|dists/[^?%]+\.diff/[^/?%]+\.gz)$
+		SPfilePattern: ^-$
+		SVfilePattern: ^-$
 	END
 	local proxy='' n=0 uri
 	eval "$(apt-config shell proxy Acquire::http::Proxy)"
