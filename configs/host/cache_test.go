@@ -1,4 +1,3 @@
-// Package host_test tries what setup.sh sets up.
 package host_test
 
 import (
@@ -83,19 +82,11 @@ func cacheOf(t *testing.T, mirror string) string {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("no package cache on this machine: run `make host` (%v)", err)
 	}
-	script, err := os.ReadFile("setup.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	functions, _, ok := strings.Cut(string(script), "\nmain \"$@\"")
-	if !ok {
-		t.Fatal("setup.sh does not end with main")
-	}
 	dir := t.TempDir()
 	free := low(t)
 	address := free.Addr().String()
 	_, port, _ := net.SplitHostPort(address)
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", functions+`
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", functions(t)+`
 SOURCES="$1 bookworm main" CACHE_ADDRESS=127.0.0.1 CACHE_PORT=$2
 cache_config | sed "s|$CACHE_DATA|$3/data|; s|$LOGS/apt-cacher-ng|$3/log|; s|$CACHE_PID|$3/pid|; /^Proxy:/d"`, "bash", mirror, port, dir)
 	cmd.Env = append(os.Environ(), "http_proxy=")
