@@ -49,9 +49,6 @@ func (p *Provider) CreateVolume(ctx context.Context, spec cloud.VolumeSpec) (clo
 		return v, fail(call, err)
 	}
 	config := label(map[string]string{}, spec.Tags)
-	// Ids on its disk are those inside: a server that is launched again has others of the host's, and nothing
-	// need be changed, in which a crash could interrupt Incus. On the host only root gets to where volumes are.
-	config["security.shifted"] = "true"
 	config["size"] = strconv.FormatInt(spec.SizeMiB, 10) + "MiB"
 	err = c.CreateVolume(ctx, p.cfg.Pool, spec.Name, config)
 	if err != nil && classify(err) != cloud.CodeConflict { // another process was faster

@@ -57,6 +57,9 @@ if os.fork() == 0: hog(); os._exit(0)
 os.wait()
 if os.fork() == 0: fill(); os._exit(0)
 fork()
+try:
+    while True: os.wait()
+except ChildProcessError: pass
 `
 
 // TestHostileServer: a server that takes all the memory, disk and processes that it can get is stopped at its
@@ -171,6 +174,10 @@ func TestIDRanges(t *testing.T) {
 				t.Errorf("%s: %s belongs to %s", s, dir, said(t, n, s, "ls -lan "+dir))
 			}
 		}
+	}
+	disk, err := exec.CommandContext(t.Context(), "stat", "-c", "%u:%g", "/var/lib/incus/storage-pools/hallmark/custom/"+string(n.ID)+"_db-1-data/mark").CombinedOutput()
+	if strings.TrimSpace(string(disk)) != "105:110" {
+		t.Errorf("on the disk of the volume the file belongs to %s, %v: a relaunch changes all files", disk, err)
 	}
 	// Ids on a volume's disk are those inside, so nobody but root may come near to what is there.
 	info, err := os.Stat("/var/lib/incus/storage-pools/hallmark/custom")
