@@ -17,7 +17,6 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/base"
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/config"
-	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 	"github.com/hallmark-ci/hallmark/internal/product"
@@ -152,7 +151,7 @@ servers would not get as they are.`,
 			const workingCopy = "its working copy"
 			dir, commit := "", workingCopy
 			var where string
-			var policy *egress.Policy // with DIR, no configuration is looked at
+			var allows *config.Config // with DIR, no configuration is looked at
 			if len(args) == 1 {
 				dir = args[0]
 				where = filepath.Clean(dir) + "/"
@@ -163,8 +162,7 @@ servers would not get as they are.`,
 				}
 				branch = cmp.Or(branch, cfg.Product.Development)
 				where = branch + ":"
-				allowed := cfg.EgressPolicy()
-				policy = &allowed
+				allows = &cfg
 				if dir, commit, err = pipeline.Checkout(cmd.Context(), cfg, branch); err != nil {
 					return usageError{inProduct(where, err)}
 				}
@@ -173,8 +171,8 @@ servers would not get as they are.`,
 			if err != nil {
 				return usageError{inProduct(where, err)}
 			}
-			if policy != nil {
-				if err := p.Refused(*policy); err != nil {
+			if allows != nil {
+				if err := p.Refused(allows.EgressPolicy(), product.MostOf(*allows)); err != nil {
 					return usageError{inProduct(where, err)}
 				}
 			}

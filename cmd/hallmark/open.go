@@ -157,7 +157,7 @@ func (c *cli) wire(ctx context.Context, cfg config.Config, l *ledger.Ledger, sui
 		Site: &environment.Site{
 			Provider: provider, Store: l, Dialer: place.dialer, Log: log,
 			Timeouts: environment.Timeouts{Boot: cfg.Timeouts.Boot, Puppet: cfg.Timeouts.Provision}, Records: cfg.RecordsDir,
-			Room: place.look("a server that works", leastNeeded), Egress: cfg.EgressPolicy(),
+			Room: place.look("a server that works", leastNeeded), Egress: cfg.EgressPolicy(), Most: product.MostOf(cfg),
 		},
 		Verifier: verifier.Verifier{
 			Outside: place.outside, Probe: probe, Timeout: cfg.Timeouts.Test, Now: time.Now, Host: place.host,

@@ -17,6 +17,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud/ec2"
 	"github.com/hallmark-ci/hallmark/internal/cloud/fault"
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 	"github.com/hallmark-ci/hallmark/internal/config"
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/verifier"
@@ -54,6 +55,9 @@ func onIncus(ctx context.Context, cfg config.Config, log *slog.Logger) (place, e
 	i := cfg.Provider.Incus
 	p, err := incus.New(ctx, incus.Config{
 		Socket: i.Socket, Pool: i.Pool, Range: i.Range, CacheAddress: i.Cache.Addr(), CachePort: i.Cache.Port(), Log: log,
+		Usual: incusd.Bounds{
+			CPUs: i.Server.CPUs, CPUShare: i.CPUShare, MemoryMiB: int(i.Server.Memory.MiB()), DiskMiB: i.Server.Disk.MiB(), Processes: i.Server.Processes,
+		},
 	})
 	if err != nil {
 		return place{}, noIncus(err)

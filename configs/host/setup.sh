@@ -32,6 +32,7 @@ SERVER_PACKAGES=(
 readonly POOL=hallmark
 readonly POOL_GIB=30 POOL_SPARE_GIB=5 NEED_DISK_GIB=15 NEED_MEMORY_MIB=3500
 readonly LINK=hallmark0
+readonly NEED_IDS=6553600 SUBIDS=${SUBIDS:-/etc/sub} # /etc/subuid and /etc/subgid
 CACHE_ADDRESS=10.90.0.1 CACHE_PORT=3142 # where all of it is set up
 readonly ETC=/etc/hallmark LOGS=/var/log/hallmark STATE=/var/lib/hallmark RUN=/run/hallmark
 readonly CACHE_ETC=$ETC/apt-cacher-ng CACHE_DATA=/var/cache/hallmark/apt CACHE_PID=$RUN/apt-cacher-ng/pid
@@ -220,16 +221,25 @@ incusd_runs() { pgrep -f "^$INCUSD( --|\$)" >/dev/null; }
 
 incus_answers() { [ -S $INCUS_SOCKET ] && timeout 5 incus query /1.0 >/dev/null 2>&1; }
 
+# give_ids sees to it that there is a range of user and group ids for each server.
+give_ids() {
+	local name most
+	for name in uid gid; do
+		most=$(awk -F: '$1 == "root" && $3 > most {most = $3} END {print most + 0}' "$SUBIDS$name" 2>/dev/null) || most=0
+		if [ "$most" = 0 ]; then
+			say incus "give root a range in $SUBIDS$name"
+			echo root:1000000:1000000000 >>"$SUBIDS$name"
+		elif [ "$most" -lt "$NEED_IDS" ]; then
+			die ids "$SUBIDS$name gives root $most ids; each server takes 65536, and a hundred of them $NEED_IDS. Make the range of root larger there (root:1000000:1000000000, if nobody else has ids of it), and restart Incus"
+		fi
+	done
+}
+
 start_incus() {
+	give_ids
 	if incus_answers; then
 		say incus running
 	else
-		local name
-		for name in uid gid; do
-			grep -q '^root:' /etc/sub$name 2>/dev/null && continue
-			say incus "give root a range in /etc/sub$name"
-			echo root:1000000:1000000000 >>/etc/sub$name
-		done
 		if with_systemd; then
 			systemctl start incus.service
 		else
@@ -275,8 +285,18 @@ cache_config() {
 		PidFile: $CACHE_PID
 		VerboseLog: 0
 		ExThreshold: 4
-		# Only what a Remap line below names is fetched; all else is answered with 403.
+		# Only what a Remap line below names is fetched; all else is answered with 403: no other host or port, no
+		# redirection to one, no tunnel (by default there is one to bugs.debian.org), no forwarded bug reports.
 		ForceManaged: 1
+		AllowUserPorts: $(cut -d' ' -f1 <<<"$SOURCES" | sed -nE 's|^http://[^/]*:([0-9]+)(/.*)?$|\1|p; s|^http://[^/:]*(/.*)?$|80|p; s|^https://.*|80|p' | sort -un | xargs)
+		RedirMax: 0
+		PassThroughPattern: ^-$
+		ForwardBtsSoap: 0
+		# Of the mirrors, only indices and packages, without a query.
+		VfilePattern: ^([^?%]*/)?dists/[^?%]+/(InRelease|Release|Release\.gpg|(Packages|Sources|Contents-[a-z0-9-]+|Translation-[A-Za-z_]+|Components-[a-z0-9-]+\.yml|icons-[0-9x@]+\.tar)(\.(gz|bz2|xz|lzma|zst))?|(Packages|Sources|Contents-[a-z0-9-]+|Translation-[A-Za-z_]+)\.diff/Index)$
+		PfilePattern: ^([^?%]*/)?(pool/[^?]+\.(deb|udeb|dsc|(tar|diff)(\.(gz|bz2|xz|lzma|zst))?(\.asc)?)|dists/[^?%]+/by-hash/(MD5Sum|SHA1|SHA256|SHA512)/[0-9a-f]+|dists/[^?%]+\.diff/[^/?%]+\.gz)$
+		SPfilePattern: ^-$
+		SVfilePattern: ^-$
 	END
 	local proxy='' n=0 uri
 	eval "$(apt-config shell proxy Acquire::http::Proxy)"

@@ -160,8 +160,10 @@ type ServerSpec struct {
 	UserData  string     // cloud-init; may carry secrets: never logged, never stored by us
 	Token     string     // the same token gives the same server
 	Tags      Tags
-	CPUs      int // 0: the provider's default
-	MemoryMiB int // 0: the provider's default
+	CPUs      int   // 0: the provider's default
+	MemoryMiB int   // 0: the provider's default
+	DiskMiB   int64 // of the root file system; 0: the provider's default. Where a machine's disk is its image's, it is left alone
+	Processes int   // and threads; 0: the provider's default. Where a server is a machine of its own, it is left alone
 	Volumes   []VolumeID
 }
 

@@ -57,6 +57,18 @@ type Incus struct {
 	Pool   string         `key:"pool"`   // storage pool, made by `make host`
 	Range  netip.Prefix   `key:"range"`  // every environment gets a free /24 of it
 	Cache  netip.AddrPort `key:"cache"`  // package cache as servers reach it
+
+	Server   Resources `key:"server"`    // what a server may use whose role asks for nothing else
+	Most     Resources `key:"most"`      // what a role may ask for
+	CPUShare int       `key:"cpu-share"` // percent of what a process of the host gets, for a server, while the processors are busy
+}
+
+// Resources are what a server may use of its host.
+type Resources struct {
+	CPUs      int  `key:"cpus"` // 0: all that the host has
+	Memory    Size `key:"memory"`
+	Disk      Size `key:"disk"` // its root file system; as a bound, also of each of its volumes
+	Processes int  `key:"processes"`
 }
 
 // EC2 is one AWS account and region; docs/ec2.md says what they have to bring.
@@ -183,6 +195,9 @@ func (i *Incus) Default() {
 	i.Pool = "hallmark"
 	i.Range = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 91}), 16)
 	i.Cache = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 90, 0, 1}), 3142)
+	i.Server = Resources{Memory: 2 * GiB, Disk: 8 * GiB, Processes: 2000}
+	i.Most = Resources{Memory: 4 * GiB, Disk: 16 * GiB, Processes: 8000}
+	i.CPUShare = 100
 }
 
 // Default is Debian 12, at most a week old.

@@ -167,6 +167,38 @@ func (i *Incus) Check(at Place) {
 	if i.Range.IsValid() && (!i.Range.Addr().Is4() || i.Range.Bits() > 24) {
 		at.Problem("range", fmt.Sprintf("%s has no room for a /24", i.Range), "use an IPv4 range of /24 or wider, such as 10.91.0.0/16")
 	}
+	if i.CPUShare < 1 || i.CPUShare > 100 {
+		at.Problem("cpu-share", fmt.Sprintf("is %d", i.CPUShare), "use 1 to 100 percent")
+	}
+	if i.Server.CPUs == 0 && i.Most.CPUs > 0 {
+		at.Problem("most.cpus", "bounds roles that ask, and no others: provider.incus.server.cpus is 0, which is all that the host has", "set provider.incus.server.cpus, too")
+	}
+	for _, r := range []struct {
+		key         string
+		usual, most int64
+		said        string
+	}{
+		{"cpus", int64(i.Server.CPUs), int64(i.Most.CPUs), fmt.Sprint(i.Most.CPUs)},
+		{"memory", int64(i.Server.Memory), int64(i.Most.Memory), i.Most.Memory.String()},
+		{"disk", int64(i.Server.Disk), int64(i.Most.Disk), i.Most.Disk.String()},
+		{"processes", int64(i.Server.Processes), int64(i.Most.Processes), fmt.Sprint(i.Most.Processes)},
+	} {
+		if r.most > 0 && r.usual > r.most {
+			at.Problem("server."+r.key, "is more than provider.incus.most."+r.key+" ("+r.said+")", "use that at most, or raise provider.incus.most."+r.key)
+		}
+	}
+}
+
+// Check wants room for a system; a bound that bounds nothing is none.
+func (r *Resources) Check(at Place) {
+	at.AtLeast("cpus", r.CPUs, 0)
+	if r.Memory < 128*MiB {
+		at.Problem("memory", r.Memory.String()+" is too little for a server", "give it 128MiB or more")
+	}
+	if r.Disk < GiB {
+		at.Problem("disk", r.Disk.String()+" is too little for the system alone", "give it 1GiB or more")
+	}
+	at.AtLeast("processes", r.Processes, 100)
 }
 
 // Check wants a base that can be used.

@@ -4,6 +4,7 @@
 package egress
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/big"
 	"net"
@@ -171,8 +172,24 @@ func (p Policy) host() ([]Range, error) {
 			if address, ok := netip.AddrFromSlice(n.IP); ok {
 				address = address.Unmap()
 				ranges = append(ranges, Range{netip.PrefixFrom(address, address.BitLen()), fmt.Sprintf("an address of Hallmark's host (%s)", address)})
+				length, _ := n.Mask.Size()
+				ranges = append(ranges, everybody(netip.PrefixFrom(address, length))...)
 			}
 		}
 	}
 	return ranges, nil
+}
+
+// everybody are the addresses of a network by which all of its hosts are reached at once, Hallmark's among them. A
+// network of one or two addresses has none, nor has one of IPv6.
+func everybody(network netip.Prefix) []Range {
+	if !network.IsValid() || !network.Addr().Is4() || network.Bits() > 30 {
+		return nil
+	}
+	first := network.Masked().Addr()
+	bits := first.As4()
+	last := binary.BigEndian.Uint32(bits[:]) | (1<<(32-network.Bits()) - 1)
+	binary.BigEndian.PutUint32(bits[:], last)
+	what := fmt.Sprintf("everybody in a network of Hallmark's host (%s)", network.Masked())
+	return []Range{{netip.PrefixFrom(first, 32), what}, {netip.PrefixFrom(netip.AddrFrom4(bits), 32), what}}
 }

@@ -104,6 +104,8 @@ func TestPolicy(t *testing.T) {
 		"198.51.100.8/31:443": "Hallmark's host",
 		"2001:db8::/64:443":   "Hallmark's host (2001:db8::9)",
 		"10.91.3.4:443":       "other environments",
+		"198.51.100.255:443":  "everybody in a network of Hallmark's host (198.51.100.0/24)",
+		"198.51.100.0:443":    "everybody in a network of Hallmark's host",
 	} {
 		why, err := p.Refusal(destinations(t, entry)[0])
 		if err != nil || (why == "") != (want == "") || !strings.Contains(why, want) {

@@ -598,13 +598,16 @@ func TestBadSpecs(t *testing.T) {
 		"archive":                    func(s *environment.Spec) { s.Archive = "" },
 		"egress":                     func(s *environment.Spec) { s.Product.Egress = []string{"nowhere"} },
 		"egress that nobody allowed": func(s *environment.Spec) { s.Product.Egress = []string{"192.0.2.7:443"} },
+		"more than the site gives":   func(s *environment.Spec) { s.Product.Topology[1].Volumes[0].SizeMiB = 1 << 20 },
 		"bastion":                    func(s *environment.Spec) { s.Product.Topology = s.Product.Topology[1:] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.code.Product = acme()
 			spec := g.spec(environment.Base)
 			spoil(&spec)
-			if _, err := g.site().Plan(t.Context(), spec); err == nil {
+			site := g.site()
+			site.Most = product.Most{DiskMiB: 1 << 19}
+			if _, err := site.Plan(t.Context(), spec); err == nil {
 				t.Error("accepted")
 			}
 		})

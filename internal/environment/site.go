@@ -9,6 +9,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/cloud"
 	"github.com/hallmark-ci/hallmark/internal/egress"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
+	"github.com/hallmark-ci/hallmark/internal/product"
 	"github.com/hallmark-ci/hallmark/internal/remote"
 )
 
@@ -22,6 +23,7 @@ type Site struct {
 	Clock    Clock        // nil: the machine's
 	Log      *slog.Logger // nil: nothing is logged
 	Timeouts Timeouts
+	Most     product.Most            // what products may ask for, for a server; the zero Most: everything
 	Egress   egress.Policy           // what products may reach; the zero Policy: nothing but the package cache
 	Records  func(run string) string // directory in which a run keeps what is too large for the Store; nil: that is not kept
 

@@ -73,9 +73,12 @@ func (s Spec) check() error {
 	return nil
 }
 
-// allowed is what the product asks for, if the site allows it all. What is in it twice is allowed once: providers
+// allowed are the destinations that the product asks for, if the site allows all that it asks for. What is in it twice is allowed once: providers
 // refuse the same rule again.
 func (s *Site) allowed(p *product.Product) ([]cloud.Egress, error) {
+	if beyond := p.Beyond(s.Most); beyond != "" {
+		return nil, verdict.Errorf(verdict.CheckFailed, "", "%s", beyond)
+	}
 	var list []cloud.Egress
 	var asked []egress.Destination
 	for _, entry := range p.Egress {

@@ -179,12 +179,12 @@ func (e *Environment) launchStep(server string) Step {
 		if err != nil {
 			return err
 		}
-		r := e.settings()
+		r, role := e.settings(), e.role(m.Role)
 		spec := cloud.ServerSpec{
 			Name: m.Name, Network: r.Network.ID, Image: r.Spec.Images[m.Role], Address: m.Address,
 			UserData: userData, Token: fmt.Sprintf("%s-%s-%d", r.Spec.ID, m.Name, m.Life),
 			Tags: e.tags(map[string]string{"role": m.Role, "commit": m.Commit}),
-			CPUs: e.role(m.Role).CPUs, MemoryMiB: e.role(m.Role).MemoryMiB,
+			CPUs: role.CPUs, MemoryMiB: role.MemoryMiB, DiskMiB: role.DiskMiB, Processes: role.Processes,
 		}
 		for _, v := range m.Volumes {
 			spec.Volumes = append(spec.Volumes, v.ID)
@@ -196,7 +196,6 @@ func (e *Environment) launchStep(server string) Step {
 		if err := e.moved(server, made); err != nil {
 			return err
 		}
-		role := e.role(m.Role)
 		return e.change(ctx, func(r *record) {
 			m := r.find(server)
 			m.ID, m.Address = made.ID, made.Address

@@ -286,7 +286,7 @@ func (g *ground) process(start func(context.Context, pipeline.Parts, string) (*p
 	check(err)
 	d.parts = pipeline.Parts{
 		Config: g.cfg, Ledger: book, Cloud: slots.Provider(), Slots: slots, Product: repository, Journal: journal, Log: log, Now: now, Settle: time.Millisecond, Room: g.room,
-		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir, Timeouts: g.timeouts, Egress: g.egress()},
+		Site: &environment.Site{Provider: slots.Provider(), Store: mortal{book, d}, Dialer: g.world.Dialer(), Clock: g.clock, Log: log, Records: g.cfg.RecordsDir, Timeouts: g.timeouts, Egress: g.egress(), Most: product.MostOf(g.cfg)},
 		Verifier: verifier.Verifier{
 			Probe: filepath.Join(g.dir, "probe"), Timeout: time.Minute, Now: g.clock.Now,
 			Outside: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Host: g.world.Host(),

@@ -132,7 +132,7 @@ func (e *Engine) checkOwn(ctx context.Context, run ledger.Run) error {
 	if err := p.Unused(); err != nil {
 		return unreadable(ofProduct(err))
 	}
-	if err := p.Refused(e.Site.Egress); err != nil {
+	if err := p.Refused(e.Site.Egress, e.Site.Most); err != nil {
 		return unreadable(ofProduct(err))
 	}
 	if err := fits(p.Product, e.Slots.Max()); err != nil {

@@ -197,7 +197,7 @@ func (e *Engine) checkSource(ctx context.Context, s source) error {
 	if err := verifier.Check(p.Product, verifier.Smoke); err != nil {
 		return wrong(err)
 	}
-	if err := ofProduct(p.Refused(e.Site.Egress)); err != nil {
+	if err := ofProduct(p.Refused(e.Site.Egress, e.Site.Most)); err != nil {
 		return wrong(err)
 	}
 	if err := fits(p.Product, e.Slots.Max()); err != nil {

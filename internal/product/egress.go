@@ -9,17 +9,16 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/egress"
 )
 
-// Refused looks whether an installation allows what the product asks for under egress. What it does not allow comes
-// as config.Errors, each with its line.
-func (p *Product) Refused(policy egress.Policy) error {
-	if len(p.Egress) == 0 {
+// Refused looks whether an installation allows what the product asks for: under egress, and for its servers. What it does not allow comes as config.Errors, each with its line.
+func (p *Product) Refused(policy egress.Policy, most Most) error {
+	if len(p.Egress) == 0 && p.Beyond(most) == "" {
 		return nil
 	}
 	data, err := os.ReadFile(filepath.Join(p.Dir, File))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", File, err)
 	}
-	return config.Decode(File, data, &file{policy: &policy})
+	return config.Decode(File, data, &file{policy: &policy, most: &most})
 }
 
 // checkEgress looks at what the product asks for: at each entry, and at all together.

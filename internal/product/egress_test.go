@@ -42,13 +42,13 @@ func TestRefused(t *testing.T) {
 		Allowed: []egress.Destination{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 443}},
 		Never:   []egress.Range{{Prefix: netip.MustParsePrefix("10.91.0.0/16"), What: "other environments"}},
 		Host:    func() ([]net.Addr, error) { return nil, nil },
-	})
+	}, Most{})
 	const want = `hallmark.yaml:11: egress[1]: "203.0.113.7:443" is not among what the daemon's configuration allows; remove it, or ask the people who run Hallmark to list it under environment.egress
 hallmark.yaml:12: egress[2]: "10.91.1.7:443" reaches other environments, which no environment may; remove it, or ask the people who run Hallmark to list it under environment.egress`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v\nwant\n%s", err, want)
 	}
-	if err := (&Product{Dir: dir}).Refused(egress.Policy{}); err != nil {
+	if err := (&Product{Dir: dir}).Refused(egress.Policy{}, Most{}); err != nil {
 		t.Errorf("asks for nothing: %v", err)
 	}
 }

@@ -31,6 +31,7 @@ type file struct {
 	Logs      []fileLogRule       `key:"logs"`
 
 	policy *egress.Policy // what the installation allows; nil: that is not known here
+	most   *Most          // likewise
 }
 
 type filePuppet struct {
@@ -46,8 +47,12 @@ type fileUnitTests struct {
 type fileRole struct {
 	Bastion bool        `key:"bastion"`
 	Health  *fileHealth `key:"health"`
-	CPUs    int         `key:"cpus"`
-	Memory  config.Size `key:"memory"`
+
+	// What each server of the role may use. 0: what the installation gives by default.
+	CPUs      int         `key:"cpus"`
+	Memory    config.Size `key:"memory"`
+	Disk      config.Size `key:"disk"`
+	Processes int         `key:"processes"`
 }
 
 type fileHealth struct {
@@ -108,6 +113,7 @@ func (f *file) Check(at config.Place) {
 	f.checkTopology(at)
 	unique(at, "secrets", f.Secrets, func(s fileSecret) string { return s.Name })
 	f.checkEgress(at)
+	f.checkMost(at)
 	for i, l := range f.Logs {
 		if l.Role != "" {
 			f.known(at, fmt.Sprintf("logs[%d].role", i), l.Role)
@@ -238,6 +244,12 @@ func (r *fileRole) Check(at config.Place) {
 	at.AtLeast("cpus", r.CPUs, 0)
 	if r.Memory != 0 && r.Memory < 128*config.MiB {
 		at.Problem("memory", r.Memory.String()+" is too little for a server", "give it 128MiB or more")
+	}
+	if r.Disk != 0 && r.Disk < config.GiB {
+		at.Problem("disk", r.Disk.String()+" is too little for the system alone", "give it 1GiB or more")
+	}
+	if r.Processes != 0 && r.Processes < 100 {
+		at.Problem("processes", fmt.Sprintf("%d are too few for the system alone", r.Processes), "allow 100 or more")
 	}
 }
 

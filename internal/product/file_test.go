@@ -37,7 +37,7 @@ const good = `version: 1
 name: acme
 roles:
   bastion: {bastion: true}
-  web: {health: {command: "true"}, cpus: 2, memory: 512MiB}
+  web: {health: {command: "true"}, cpus: 2, memory: 512MiB, disk: 4GiB, processes: 700}
   db: {health: {command: "true", within: 30s}}
 topology:
   - {role: web, count: 2, after: [db]}
@@ -69,7 +69,7 @@ func TestTopology(t *testing.T) {
 	if got := p.ServersOf("db")[0].Volumes; !reflect.DeepEqual(got, []Volume{{Name: "data", SizeMiB: 1024}}) {
 		t.Errorf("volumes of db-1 are %v", got)
 	}
-	if r := p.Roles["web"]; r.Name != "web" || r.CPUs != 2 || r.MemoryMiB != 512 || r.Health.Within != time.Minute {
+	if r := p.Roles["web"]; r.Name != "web" || r.CPUs != 2 || r.MemoryMiB != 512 || r.DiskMiB != 4096 || r.Processes != 700 || r.Health.Within != time.Minute {
 		t.Errorf("role web is %+v with health %+v", r, r.Health)
 	}
 	if p.Admin != "testadmin" || !reflect.DeepEqual(p.Puppet.Packages, []string{"puppet-agent"}) {
@@ -104,10 +104,11 @@ func TestBadFile(t *testing.T) {
 		{"duration without a unit", replace("within: 30s", "within: 30")},
 		{"size without a unit", replace("size: 1GiB", "size: 1024")},
 		{"volume too small", replace("size: 1GiB", "size: 1MiB")},
+		{"servers without room", replace("memory: 512MiB, disk: 4GiB, processes: 700", "memory: 64MiB, disk: 512MiB, processes: 9")},
 		{"missing role", replace("role: web,", "role: wed,")},
 		{"missing role in after", replace("after: [db]", "after: [dbs]")},
 		{"role not in the topology", replace("  - {role: web, count: 2, after: [db]}\n", "")},
-		{"role without health", replace(`web: {health: {command: "true"}, cpus: 2, memory: 512MiB}`, "web: {cpus: 2}")},
+		{"role without health", replace(`web: {health: {command: "true"}, cpus: 2, memory: 512MiB, disk: 4GiB, processes: 700}`, "web: {cpus: 2}")},
 		{"roles called like Hallmark's suites", replace("  web: {", "  system: {health: {command: x}}\n  access: {health: {command: x}}\n  environment: {health: {command: x}}\n  web: {") + "  - {role: system}\n  - {role: access}\n  - {role: environment}\n"},
 		{"cycle", replace("{role: db,", "{role: db, after: [web],")},
 		{"depends on itself", replace("after: [db]", "after: [web]")},

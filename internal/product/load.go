@@ -81,7 +81,7 @@ func (f *file) product() *Product {
 		p.UnitTests = UnitTests{Command: f.UnitTests.Command, Timeout: f.UnitTests.Timeout}
 	}
 	for name, r := range f.Roles {
-		p.Roles[name] = Role{Name: name, Bastion: r.Bastion, Health: r.Health.health(), CPUs: r.CPUs, MemoryMiB: int(r.Memory.MiB())}
+		p.Roles[name] = r.role(name)
 	}
 	bastion := p.Bastion()
 	ordered, _ := arrange(f.bastionFirst(bastion)) // Check found no cycle
@@ -110,6 +110,13 @@ func (f *file) bastionFirst(bastion string) []fileGroup {
 		}
 	}
 	return groups
+}
+
+func (r fileRole) role(name string) Role {
+	return Role{
+		Name: name, Bastion: r.Bastion, Health: r.Health.health(),
+		CPUs: r.CPUs, MemoryMiB: int(r.Memory.MiB()), DiskMiB: r.Disk.MiB(), Processes: r.Processes,
+	}
 }
 
 func (h *fileHealth) health() *Health {

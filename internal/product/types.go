@@ -37,8 +37,10 @@ type Role struct {
 	Name      string
 	Bastion   bool    // exactly one role is the bastion
 	Health    *Health // nil: a server is healthy when it is provisioned
-	CPUs      int
+	CPUs      int     // of each server, as the rest; 0: the provider's default
 	MemoryMiB int
+	DiskMiB   int64 // of the root file system
+	Processes int
 }
 
 // Health is a command that says, by exit code 0, that a server works.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // consoleBound is more than any boot says, and keeps a server that chatters on its console for days
@@ -28,7 +29,7 @@ func (p *Provider) Console(ctx context.Context, id cloud.ServerID) ([]byte, erro
 	if err != nil {
 		return nil, fail(call, err)
 	}
-	file, err := os.Open(filepath.Join(p.cfg.LogDir, in.Project+"_"+in.Name, "console.log"))
+	file, err := os.Open(filepath.Join(incusd.InstanceLogs(p.cfg.LogDir, in.Project, in.Name), "console.log"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // not started yet

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // guarded is a table of our own beside Incus'. For every bridge Incus lets port 53 of the whole host
@@ -22,9 +24,22 @@ table inet hallmark {
 }
 `
 
-// guard loads the table. It is gone after a restart of the host, so it is loaded whenever a process
-// begins to work with Incus and before a network is made.
+// guard sees to what holds for all environments, and is gone after a restart of the host: the table, and
+// the quotas of the storage pool. So it is called whenever a process begins to work with Incus and before a
+// network is made.
 func (p *Provider) guard(ctx context.Context) error {
+	pool, err := p.connect("").Pool(ctx, p.cfg.Pool)
+	if err != nil {
+		return fail("find storage pool "+p.cfg.Pool, err)
+	}
+	if err := incusd.HoldQuotas(ctx, pool); err != nil {
+		return fail("make the quotas of storage pool "+p.cfg.Pool+" hold, which takes root", err)
+	}
+	return p.guardDNS(ctx)
+}
+
+// guardDNS loads the table.
+func (p *Provider) guardDNS(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(guarded)
 	var said bytes.Buffer

@@ -14,6 +14,7 @@
 package incus
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -38,10 +39,14 @@ type Config struct {
 	Range        netip.Prefix     // environments get a free /24 of it; zero: 10.91.0.0/16
 	CacheAddress netip.Addr       // the package cache as servers reach it; zero: none
 	CachePort    uint16           // TCP; 0: 3142
+	Usual        incusd.Bounds    // of a server that asks for nothing else; zero fields: those of usual
 	Grace        time.Duration    // given to a clean shutdown before the plug is pulled; 0: 60 s
 	Log          *slog.Logger     // nil: nothing is logged
 	Now          func() time.Time // dates images and judges their age; nil: time.Now
 }
+
+// usual bounds a server that asks for nothing: one of several on a host of a few GiB.
+var usual = incusd.Bounds{CPUShare: 100, MemoryMiB: 2048, DiskMiB: 8192, Processes: 2000}
 
 // Provider is an Incus host. It is safe for concurrent use and needs no closing: every call has its
 // own connection.
@@ -57,7 +62,7 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 		cfg.Pool = "hallmark"
 	}
 	if cfg.LogDir == "" {
-		cfg.LogDir = "/var/log/incus"
+		cfg.LogDir = incusd.LogDir
 	}
 	if !cfg.Range.IsValid() {
 		cfg.Range = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 91}), 16)
@@ -68,6 +73,9 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	if cfg.Grace == 0 {
 		cfg.Grace = time.Minute
 	}
+	u := &cfg.Usual
+	u.CPUShare, u.MemoryMiB = cmp.Or(u.CPUShare, usual.CPUShare), cmp.Or(u.MemoryMiB, usual.MemoryMiB)
+	u.DiskMiB, u.Processes = cmp.Or(u.DiskMiB, usual.DiskMiB), cmp.Or(u.Processes, usual.Processes)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -78,9 +86,6 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 		return nil, refuse("connect", "the range %s has no IPv4 /24", cfg.Range)
 	}
 	p := &Provider{cfg: cfg, addresses: make(chan struct{}, 1)}
-	if _, err := p.connect("").Pool(ctx, cfg.Pool); err != nil {
-		return nil, fail("find storage pool "+cfg.Pool, err)
-	}
 	return p, p.guard(ctx)
 }
 

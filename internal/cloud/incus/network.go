@@ -27,7 +27,7 @@ var name = regexp.MustCompile(`^[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
 // CreateNetwork makes (or completes, or finds) the project, the ACL and the bridge of a network.
 //
 // The ACL drops both ways by default. Incus always lets servers reach DHCP and DNS on the bridge.
-// Names outside the environment resolve only if there is an allow-list to use them with.
+// Names outside the environment resolve only by a name server that the allow-list names (nameServers).
 func (p *Provider) CreateNetwork(ctx context.Context, spec cloud.NetworkSpec) (cloud.Network, error) {
 	call := "create network " + spec.Name
 	if !name.MatchString(spec.Name) || spec.Name == "default" {
@@ -109,7 +109,7 @@ func bridgeName(network string) string {
 func (p *Provider) egress(n cloud.Network, list []cloud.Egress) []incusd.NetworkACLRule {
 	rules := []incusd.NetworkACLRule{{
 		Action: "allow", State: "enabled", Description: "servers among themselves",
-		Destination: n.Gateway.Next().String() + "-" + last(n.Prefix).String(),
+		Destination: n.Gateway.Next().String() + "-" + last(n.Prefix).Prev().String(), // neither the host nor everybody
 	}}
 	allow := func(what string, to netip.Prefix, port uint16) {
 		rules = append(rules, incusd.NetworkACLRule{
@@ -185,13 +185,22 @@ func bridgeConfig(spec cloud.NetworkSpec, bridge string, tags map[string]string)
 		"security.acls.default.ingress.action": "drop",
 		"security.acls.default.egress.action":  "drop",
 	}
-	if len(spec.Egress) == 0 {
-		config["raw.dnsmasq"] = "no-resolv" // a name looked up outside would be a way out
-	}
+	config["raw.dnsmasq"] = incusd.Resolver(nameServers(spec.Egress)...)
 	for k, v := range tags {
 		config[k] = v
 	}
 	return config
+}
+
+// nameServers are the destinations that are named as such: one address, and the port of DNS.
+func nameServers(list []cloud.Egress) []netip.Addr {
+	var servers []netip.Addr
+	for _, e := range list {
+		if e.Prefix.IsSingleIP() && e.Port == 53 {
+			servers = append(servers, e.Prefix.Addr())
+		}
+	}
+	return servers
 }
 
 // awaitBridge gives a bridge that is complete; CodeNotFound if there is none. One that somebody is
@@ -228,8 +237,8 @@ func (p *Provider) AllowAdmin(ctx context.Context, id cloud.NetworkID, addresses
 	}
 	rules := []incusd.NetworkACLRule{}
 	for _, a := range addresses {
-		if !n.Prefix.Contains(a) {
-			return refuse(call, "%s is not in %s", a, n.Prefix)
+		if !n.Prefix.Contains(a) || a == n.Prefix.Masked().Addr() || a == n.Gateway || a == last(n.Prefix) {
+			return refuse(call, "%s is no server's in %s", a, n.Prefix)
 		}
 		rules = append(rules, incusd.NetworkACLRule{
 			Action: "allow", State: "enabled", Description: "admin", Protocol: "tcp", DestinationPort: "22",
@@ -262,6 +271,10 @@ func (p *Provider) DeleteNetwork(ctx context.Context, id cloud.NetworkID) error 
 	}
 	bridge := bridgeName(string(id))
 	if err := incusd.RemoveNetwork(ctx, c, bridge); err != nil {
+		return fail(call, err)
+	}
+	// The ACL goes last: while it is there, Owned lists the network, and a crash leaves no log behind.
+	if err := errors.Join(incusd.RemoveProjectLogs(p.cfg.LogDir, string(id)), incusd.RemoveNetworkLogs(p.cfg.LogDir, bridge)); err != nil {
 		return fail(call, err)
 	}
 	return fail(call, incusd.Remove(ctx,

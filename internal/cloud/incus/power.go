@@ -77,12 +77,13 @@ func (p *Provider) switchTo(ctx context.Context, c *incusd.Client, name string, 
 	})
 }
 
-// Destroy pulls the plug and removes the container. Devices go with it, volumes do not.
+// Destroy pulls the plug and removes the container, with its console and logs. Devices go with it, volumes
+// do not.
 func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
 	call := "destroy " + string(id)
 	c, in, err := p.lookup(ctx, id)
 	if err != nil {
-		return skipAbsent(fail(call, err))
+		return skipAbsent(fail(call, err)) // what a crash left in the logs goes with the network
 	}
 	name := in.Name
 	err = incusd.Patiently(ctx, c, name, func() error {
@@ -98,7 +99,10 @@ func (p *Provider) Destroy(ctx context.Context, id cloud.ServerID) error {
 		}
 		return c.DeleteInstance(ctx, name)
 	})
-	return skipAbsent(fail(call, err))
+	if err := skipAbsent(fail(call, err)); err != nil {
+		return err
+	}
+	return fail(call, incusd.RemoveInstanceLogs(p.cfg.LogDir, in.Project, name))
 }
 
 func skipAbsent(err error) error {

@@ -1,6 +1,7 @@
 package incus
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -85,6 +86,11 @@ func (p *Provider) create(ctx context.Context, c *incusd.Client, spec cloud.Serv
 	err = incusd.Patiently(ctx, c, spec.Name, func() error {
 		return c.CreateInstance(ctx, request)
 	})
+	if incusd.NoIDs(err) {
+		return &cloud.Error{Call: "launch " + spec.Name, Code: cloud.CodeCapacity, Err: fmt.Errorf(
+			"%w: each server takes 65536 user and group ids of those that /etc/subuid and /etc/subgid of the Incus host give root: "+
+				"end environments that nobody needs, or give root more ids there and start Incus again", err)}
+	}
 	if err != nil && !taken(err) {
 		return discreet(p.recovering(ctx, c, err))
 	}
@@ -156,15 +162,8 @@ func neverStarted(in incusd.Instance) bool {
 // that there is no profile to keep.
 func (p *Provider) container(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) (incusd.NewInstance, error) {
 	config := label(map[string]string{tagToken: spec.Token}, spec.Tags)
-	config["security.guestapi"] = "false" // a server has no business with its host
 	if spec.UserData != "" {
 		config["cloud-init.user-data"] = spec.UserData
-	}
-	if spec.CPUs > 0 {
-		config["limits.cpu"] = strconv.Itoa(spec.CPUs)
-	}
-	if spec.MemoryMiB > 0 {
-		config["limits.memory"] = strconv.Itoa(spec.MemoryMiB) + "MiB"
 	}
 	devices := incusd.Devices{
 		"root": {"type": "disk", "path": "/", "pool": p.cfg.Pool},
@@ -186,9 +185,19 @@ func (p *Provider) container(ctx context.Context, c *incusd.Client, spec cloud.S
 		}
 		devices[deviceName(volume.Name)] = p.volumeDevice(volume.Name)
 	}
-	return incusd.NewInstance{
-		Name: spec.Name, Image: string(spec.Image), Config: config, Devices: devices, Start: true,
-	}, nil
+	n := incusd.NewInstance{Name: spec.Name, Image: string(spec.Image), Config: config, Devices: devices, Start: true}
+	n.Wall(p.bounds(spec))
+	return n, nil
+}
+
+// bounds are what a server asks for, and the usual for the rest.
+func (p *Provider) bounds(spec cloud.ServerSpec) incusd.Bounds {
+	b := p.cfg.Usual
+	b.CPUs = cmp.Or(spec.CPUs, b.CPUs)
+	b.MemoryMiB = cmp.Or(spec.MemoryMiB, b.MemoryMiB)
+	b.DiskMiB = cmp.Or(spec.DiskMiB, b.DiskMiB)
+	b.Processes = cmp.Or(spec.Processes, b.Processes)
+	return b
 }
 
 // Servers asks once for all projects.
@@ -211,7 +220,14 @@ func server(in incusd.Instance) cloud.Server {
 	return cloud.Server{
 		ID: serverID(in), Name: in.Name, State: stateOf(in), Address: address,
 		Image: cloud.ImageID(in.Config["volatile.base_image"]), Tags: tagsOf(in.Config), Launched: in.CreatedAt,
+		RootMiB: rootMiB(in),
 	}
+}
+
+// rootMiB is the bound of a root disk, as Wall writes it; 0 for a server of an older Hallmark's.
+func rootMiB(in incusd.Instance) int64 {
+	mib, _ := strconv.ParseInt(strings.TrimSuffix(in.Devices["root"]["size"], "MiB"), 10, 64)
+	return mib
 }
 
 func stateOf(in incusd.Instance) cloud.State {

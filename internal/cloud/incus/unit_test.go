@@ -89,6 +89,50 @@ func TestSubnets(t *testing.T) {
 	}
 }
 
+// No rule lets anything through to the host, or to everybody.
+func TestRulesKeepToServers(t *testing.T) {
+	p := &Provider{}
+	n := cloud.Network{Prefix: netip.MustParsePrefix("10.91.3.0/24"), Gateway: netip.MustParseAddr("10.91.3.1")}
+	for _, rule := range p.egress(n, []cloud.Egress{{Prefix: netip.MustParsePrefix("192.0.2.53/32"), Port: 53}}) {
+		switch rule.Destination {
+		case "10.91.3.2-10.91.3.254", "192.0.2.53/32":
+		default:
+			t.Errorf("%+v", rule)
+		}
+	}
+}
+
+// Names of the world resolve only where a name server is named.
+func TestResolver(t *testing.T) {
+	const closed = "no-hosts\nno-resolv\nno-poll\nno-ident\nbogus-priv"
+	for name, c := range map[string]struct {
+		list []cloud.Egress
+		want string
+	}{
+		"nothing":             {nil, closed},
+		"something":           {[]cloud.Egress{{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Port: 443}}, closed},
+		"a range with DNS":    {[]cloud.Egress{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Port: 53}}, closed},
+		"a name server":       {[]cloud.Egress{{Prefix: netip.MustParsePrefix("192.0.2.53/32"), Port: 53}}, closed + "\nserver=192.0.2.53"},
+		"a name server by v6": {[]cloud.Egress{{Prefix: netip.MustParsePrefix("2001:db8::53/128"), Port: 53}}, closed + "\nserver=2001:db8::53"},
+	} {
+		if got := bridgeConfig(cloud.NetworkSpec{Egress: c.list}, "hm1", nil)["raw.dnsmasq"]; got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// What a server gets whose role asks for nothing, and for something.
+func TestBounds(t *testing.T) {
+	p := &Provider{cfg: Config{Usual: usual}}
+	if got := p.bounds(cloud.ServerSpec{}); got != usual || got.MemoryMiB == 0 || got.DiskMiB == 0 || got.Processes == 0 || got.CPUShare == 0 {
+		t.Errorf("asks for nothing: %+v", got)
+	}
+	want := incusd.Bounds{CPUs: 1, CPUShare: usual.CPUShare, MemoryMiB: 2, DiskMiB: 3, Processes: 4}
+	if got := p.bounds(cloud.ServerSpec{CPUs: 1, MemoryMiB: 2, DiskMiB: 3, Processes: 4}); got != want {
+		t.Errorf("asks for all: %+v", got)
+	}
+}
+
 func TestDiscreet(t *testing.T) {
 	err := errors.New(`Invalid value for "cloud-init.user-data": cannot unmarshal hunter2`)
 	if got := discreet(err).Error(); got == err.Error() {

@@ -189,6 +189,9 @@ func (l *Lab) begin(ctx context.Context, i *instance, volumes []*volume) {
 		err = l.settle(ctx) // the rules are there before the machine is
 	}
 	for _, v := range volumes {
+		if v.root {
+			spec.RootGiB = int64(v.size)
+		}
 		if v.root || err != nil {
 			continue
 		}

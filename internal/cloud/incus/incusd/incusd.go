@@ -1,7 +1,8 @@
 // Package incusd speaks to Incus' daemon by its documented REST API (doc/rest-api.md and doc/rest-api.yaml
 // of Incus): a Client with a method for each request that Hallmark makes, and what Incus 6.0 gives up for a
 // passing reason, done again until it is done. Provider and laboratory both build on it; what their nouns
-// are on Incus is theirs.
+// are on Incus is theirs. So it also has what both do to the instances of theirs: the walls around each
+// (Wall, Resolver), and what the API does not reach on the daemon's host (HoldQuotas, RemoveInstanceLogs).
 //
 // Every method is one request that ends with its context. Where the daemon works in the background, the
 // method returns when that operation has ended; Incus goes on with it when the waiting ends early. Types
@@ -40,17 +41,25 @@ func Connect(socket, agent, project string) *Client {
 
 // usualSocket is the daemon's socket by environment or by place.
 func usualSocket() string {
-	const file, newer, older = "unix.socket", "/run/incus", "/var/lib/incus"
+	const file, newer = "unix.socket", "/run/incus"
 	if socket := os.Getenv("INCUS_SOCKET"); socket != "" {
 		return socket
 	}
-	if dir := os.Getenv("INCUS_DIR"); dir != "" {
-		return filepath.Join(dir, file)
+	if os.Getenv("INCUS_DIR") != "" {
+		return filepath.Join(folder(), file)
 	}
 	if socket := filepath.Join(newer, file); exists(socket) {
 		return socket
 	}
-	return filepath.Join(older, file)
+	return filepath.Join(folder(), file)
+}
+
+// folder is where the daemon of this host keeps what it has.
+func folder() string {
+	if dir := os.Getenv("INCUS_DIR"); dir != "" {
+		return dir
+	}
+	return "/var/lib/incus"
 }
 
 func exists(path string) bool {

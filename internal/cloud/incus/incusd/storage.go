@@ -2,12 +2,14 @@ package incusd
 
 import (
 	"context"
+	"maps"
 	"strings"
 )
 
 // Pool is a storage pool.
 type Pool struct {
 	Name   string            `json:"name"`
+	Driver string            `json:"driver"` // btrfs, dir, lvm, zfs, …
 	Config map[string]string `json:"config"`
 }
 
@@ -69,8 +71,15 @@ func withoutSnapshots(all []Volume) []Volume {
 	return some
 }
 
-// CreateVolume makes a file system.
+// CreateVolume makes a file system. The ids on its disk are those inside the instances that have it, one after
+// the other, each with its own range of the host's (Wall): so no file need be changed for the next one, which a
+// crash could interrupt. On the host only root gets to where volumes are.
 func (c *Client) CreateVolume(ctx context.Context, pool, name string, config map[string]string) error {
+	config = maps.Clone(config)
+	if config == nil {
+		config = map[string]string{}
+	}
+	config["security.shifted"] = "true"
 	return c.createVolume(ctx, pool, name, config, nil)
 }
 

@@ -52,7 +52,7 @@ func newIncus(cfg IncusConfig) *Incus {
 		cfg.Pool = "hallmark"
 	}
 	if cfg.LogDir == "" {
-		cfg.LogDir = "/var/log/incus"
+		cfg.LogDir = incusd.LogDir
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 30 * time.Second
@@ -71,6 +71,13 @@ func NewIncus(ctx context.Context, cfg IncusConfig) (*Incus, error) {
 	h := newIncus(cfg)
 	if err := h.clear(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier lab has left: %w", err)
+	}
+	pool, err := h.connect("").Pool(ctx, h.cfg.Pool)
+	if err == nil {
+		err = incusd.HoldQuotas(ctx, pool)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the quotas of storage pool %s hold: %w", h.cfg.Pool, err)
 	}
 	if err := h.lay(ctx, h.connect("")); err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -120,7 +127,8 @@ func (h *Incus) clear(ctx context.Context) error {
 			errs = append(errs, h.DeleteImage(ctx, image.Fingerprint))
 		}
 	}
-	return errors.Join(append(errs, incusd.RemoveNetwork(ctx, c, h.bridge), h.raze(ctx))...)
+	errs = append(errs, incusd.RemoveNetwork(ctx, c, h.bridge), h.raze(ctx))
+	return errors.Join(append(errs, incusd.RemoveProjectLogs(h.cfg.LogDir, h.project), incusd.RemoveNetworkLogs(h.cfg.LogDir, h.bridge))...)
 }
 
 // empty removes machines and volumes.

@@ -9,12 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
+
+// mostProcesses is what one machine may run: far more than its tests do, and no fork bomb.
+const mostProcesses = 4000
 
 // Launch implements Host. The machine is dressed as one of EC2's before its first start. Once begun
 // this is not broken off, so that whoever destroys the machine finds it.
@@ -32,14 +34,9 @@ func (h *Incus) Launch(ctx context.Context, spec Spec) error {
 	for volume, path := range spec.Volumes {
 		devices[volume] = h.disk(volume, path)
 	}
-	err := c.CreateInstance(ctx, incusd.NewInstance{
-		Name: spec.ID, Image: spec.Image, Devices: devices,
-		Config: map[string]string{
-			"security.guestapi": "false", // a server has no business with its host
-			"limits.cpu":        strconv.Itoa(spec.VCPUs), "limits.memory": strconv.Itoa(spec.MemoryMiB) + "MiB",
-		},
-	})
-	if err != nil {
+	machine := incusd.NewInstance{Name: spec.ID, Image: spec.Image, Devices: devices}
+	machine.Wall(incusd.Bounds{CPUs: spec.VCPUs, CPUShare: 100, MemoryMiB: spec.MemoryMiB, DiskMiB: spec.RootGiB << 10, Processes: mostProcesses})
+	if err := c.CreateInstance(ctx, machine); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
 	if err := dress(ctx, c, spec.ID); err != nil {
@@ -131,10 +128,10 @@ func (h *Incus) Destroy(ctx context.Context, id string) error {
 		return err
 	}
 	err := h.patiently(ctx, id, func(c *incusd.Client) error { return c.DeleteInstance(ctx, id) })
-	if incusd.Absent(err) {
-		return nil
+	if err != nil && !incusd.Absent(err) {
+		return err
 	}
-	return err
+	return incusd.RemoveInstanceLogs(h.cfg.LogDir, h.project, id)
 }
 
 // Running implements Host.
@@ -153,7 +150,7 @@ func (h *Incus) Running(ctx context.Context) (map[string]bool, error) {
 // Console implements Host. It reads Incus' log on this host: the API gives the unread part of a ring
 // buffer, and takes away what it gives.
 func (h *Incus) Console(_ context.Context, id string) ([]byte, error) {
-	file, err := os.Open(filepath.Join(h.cfg.LogDir, h.project+"_"+id, "console.log"))
+	file, err := os.Open(filepath.Join(incusd.InstanceLogs(h.cfg.LogDir, h.project, id), "console.log"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // not started yet
 	}

@@ -30,7 +30,7 @@ import (
 func (h *Incus) layBridge(ctx context.Context, c *incusd.Client) error {
 	config := map[string]string{
 		tagLab: h.cfg.Name, "ipv4.address": netip.PrefixFrom(h.gateway(), h.cfg.Range.Bits()).String(), "ipv4.nat": "false",
-		"ipv6.address": "none", "dns.mode": "managed", "dns.domain": "ec2lab.internal", "raw.dnsmasq": "no-resolv",
+		"ipv6.address": "none", "dns.mode": "managed", "dns.domain": "ec2lab.internal", "raw.dnsmasq": incusd.Resolver(),
 	}
 	err := incusd.Undisturbed(ctx, func() error { return c.CreateBridge(ctx, h.bridge, "EC2 test lab "+h.cfg.Name, config) })
 	if err != nil {

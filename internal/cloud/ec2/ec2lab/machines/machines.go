@@ -51,6 +51,7 @@ type Spec struct {
 	Address   netip.Addr
 	VCPUs     int
 	MemoryMiB int
+	RootGiB   int64             // of the root file system
 	Volumes   map[string]string // path by volume
 }
 
