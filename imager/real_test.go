@@ -194,6 +194,11 @@ func TestRealImage(t *testing.T) {
 	if result.Image.Packages["puppet-agent"] == "" || !strings.Contains(result.Image.PuppetReport, `"slowest":[{`) {
 		t.Errorf("description: packages %v, report %.300s", slices.Sorted(maps.Keys(result.Image.Packages)), result.Image.PuppetReport)
 	}
+	seal := result.Image.Seal
+	if seal == nil || seal.Files < 500 || len(seal.Kept)+len(seal.Idle) > 0 {
+		t.Fatalf("the disk was not looked at, or the reference product keeps something: %+v", seal)
+	}
+	t.Logf("%d files of %d KiB looked at on the stopped disk", seal.Files, seal.Bytes>>10)
 	again, err := Build(t.Context(), spec, deps)
 	if err != nil || !again.Adopted || again.Image.Digest != result.Image.Digest || len(again.Image.Packages) != len(result.Image.Packages) {
 		t.Errorf("again: adopted %v, %v", again.Adopted, err)

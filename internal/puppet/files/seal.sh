@@ -47,6 +47,8 @@ echo localhost >/etc/hostname
 # Logs stop before they are emptied; nothing that is said from here on may be kept. Files stay,
 # since packages gave them their owners.
 systemctl stop rsyslog.service syslog.socket 2>/dev/null
+# It notes in wtmp that the server goes down, when it is stopped itself.
+systemctl stop systemd-update-utmp.service 2>/dev/null
 systemctl stop systemd-random-seed.service 2>/dev/null
 mkdir -p /run/systemd/journald.conf.d
 printf '[Journal]\nStorage=none\n' >/run/systemd/journald.conf.d/hallmark-seal.conf
