@@ -11,9 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -399,15 +399,28 @@ func TestBoundOfFindings(t *testing.T) {
 	}
 }
 
-// Everything of the list that two servers are compared by has a pattern that can be looked up.
+// What belongs to one server is found with its content: equal files of two servers are seen to be equal.
 func TestIdentities(t *testing.T) {
-	odd := regexp.MustCompile(`\*\*.|//`)
-	for _, i := range Identities() {
-		for _, p := range i.Patterns {
-			if odd.MatchString(p) || i.What == "" {
-				t.Errorf("%s: %q", i.What, p)
-			}
-		}
+	disk := fstest.MapFS{
+		"etc/machine-id":       {Data: []byte("0123456789abcdef0123456789abcdef\n")},
+		"srv/app/tls.pem":      {Data: []byte(keys(t)["pkcs8"])},
+		"var/log/syslog":       {Data: []byte("a trace")},
+		"root/.netrc":          {Data: []byte("machine h login u password p9\n")},
+		"etc/nvme/hostid":      {},
+		"etc/ssh/ssh_config":   {Data: []byte("Host *\n")},
+		"usr/share/x/some.pem": {Data: []byte(keys(t)["pkcs8"])},
+	}
+	first, err := Identities(t.Context(), disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if paths := slices.Sorted(maps.Keys(first)); !slices.Equal(paths, []string{"/etc/machine-id", "/srv/app/tls.pem"}) {
+		t.Errorf("identities %v", paths)
+	}
+	disk["etc/machine-id"].Data = []byte("f123456789abcdef0123456789abcdef\n")
+	second, err := Identities(t.Context(), disk)
+	if err != nil || second["/etc/machine-id"] == first["/etc/machine-id"] || second["/srv/app/tls.pem"] != first["/srv/app/tls.pem"] {
+		t.Errorf("%v, then %v, %v", first, second, err)
 	}
 }
 

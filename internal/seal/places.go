@@ -57,11 +57,11 @@ var identities = []place{
 	{patterns: []string{"/var/lib/docker/engine-id", "/etc/docker/key.json"}, what: "the identity of a Docker engine", remedy: byItself},
 	{patterns: []string{"/var/lib/samba/private/secrets.tdb"}, what: "the machine's secrets of Samba", remedy: byItself},
 	{patterns: []string{"/etc/popularity-contest.conf"}, what: "the identity of this machine for popularity-contest", remedy: "remove the line MY_HOSTID", harmless: lacks("MY_HOSTID=\"")},
-	{patterns: []string{"/var/lib/cloud/instances/**", "/var/lib/cloud/data/**", "/var/lib/cloud/seed/**"}, what: "what cloud-init was told of this machine", remedy: "run `cloud-init clean --seed`"},
 }
 
 // traces tell of the machine that the image was made on, or of people who were on it.
 var traces = []place{
+	{patterns: []string{"/var/lib/cloud/instances/**", "/var/lib/cloud/data/**", "/var/lib/cloud/seed/**"}, what: "what cloud-init was told of this machine", remedy: "run `cloud-init clean --seed`"},
 	{patterns: []string{"/etc/hallmark/**", "/etc/facter/facts.d/hallmark.json", "/var/log/hallmark/**"}, what: "what the server was launched with by Hallmark", remedy: trace},
 	{patterns: []string{"/var/lib/systemd/linger/*", "/var/lib/sudo/lectured/*", "/var/lib/sudo/ts/*", "/var/db/sudo/**", "/var/lib/wtmpdb/*", "/var/lib/lastlog/*"}, what: "a record of logins", remedy: trace},
 	{patterns: []string{".*_history", ".lesshst", ".viminfo", ".wget-hsts", ".python_history", ".histfile", "fish_history"}, what: "a history of what somebody did", remedy: trace},
@@ -103,21 +103,6 @@ func (p place) has(full string) bool {
 		}
 	}
 	return false
-}
-
-// Identity is a file that belongs to one machine alone, for those who compare machines.
-type Identity struct {
-	What     string
-	Patterns []string // as in place
-}
-
-// Identities is the list of them: what a server is launched with, none of it may be another server's too.
-func Identities() []Identity {
-	var all []Identity
-	for _, p := range identities {
-		all = append(all, Identity{p.what, p.patterns})
-	}
-	return all
 }
 
 // uninitialized: systemd takes this word for an id that is still to be made (machine-id(5)).
