@@ -75,9 +75,24 @@ var traces = []place{
 	{patterns: []string{"authorized_keys", "authorized_keys2", "/etc/ssh/authorized_keys/**", "/etc/ssh/authorized_keys.d/**"}, what: "authorized keys", remedy: atLaunch, harmless: noLine},
 }
 
+// credentials are files of programs that keep one, in a form that is too common to be looked for everywhere.
+var credentials = []place{
+	{patterns: []string{
+		".pypirc", "/root/.gem/credentials", "/home/*/.gem/credentials", "/root/.composer/auth.json", "/root/.config/composer/auth.json",
+		"/home/*/.composer/auth.json", "/home/*/.config/composer/auth.json", "/root/.cargo/credentials*", "/home/*/.cargo/credentials*",
+		"/root/.m2/settings*.xml", "/home/*/.m2/settings*.xml", "/root/.nuget/**", "/home/*/.nuget/**", "/etc/yum.repos.d/*", "/etc/zypp/credentials.d/*",
+	}, what: "a credential of a package manager", remedy: noToken, harmless: noCredential},
+	{patterns: []string{"/root/.config/gcloud/**", "/home/*/.config/gcloud/**", "/root/.azure/**", "/home/*/.azure/**"}, what: "what somebody logged in to a cloud with", remedy: noToken, harmless: noCredential},
+	{patterns: []string{"/var/lib/ubuntu-advantage/private/*", "/etc/rhsm/**", "/etc/pki/consumer/**"}, what: "the subscription of this machine", remedy: byItself, harmless: noCredential},
+}
+
+var credential = regexp.MustCompile(`(?i)(?:password|passwd|token|api_?key|secret)[\w.-]*["']?\s*(?:[:=>]|</?)\s*["']?[^\s"'<>]{4}`)
+
+func noCredential(content []byte) bool { return !credential.Match(content) }
+
 // byPlace adds what is wrong by where the file is. content is its beginning, or all of it.
 func (f *file) byPlace(content []byte, _ bool) {
-	for _, list := range [][]place{identities, traces} {
+	for _, list := range [][]place{identities, traces, credentials} {
 		for _, p := range list {
 			if p.has(f.path) && (p.harmless == nil || !p.harmless(content)) {
 				f.found(p.what, p.remedy)
@@ -93,8 +108,11 @@ func (p place) has(full string) bool {
 		if !strings.HasPrefix(pattern, "/") {
 			name = path.Base(full)
 		} else if above, all := strings.CutSuffix(pattern, "/**"); all {
-			if strings.HasPrefix(full, above+"/") {
-				return true
+			folders := strings.Split(full, "/")
+			if n := strings.Count(above, "/") + 1; len(folders) > n {
+				if match, _ := path.Match(above, strings.Join(folders[:n], "/")); match {
+					return true
+				}
 			}
 			continue
 		}
