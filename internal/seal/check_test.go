@@ -213,7 +213,7 @@ func TestKeyStores(t *testing.T) {
 		if got := whats(look(t, map[string]string{"/opt/app/data.bin": string(data)})); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
-		for cut := range len(data) { // half a file is no reason to stop
+		for cut := 0; cut < len(data); cut += 11 { // half a file is no reason to stop
 			look(t, map[string]string{"/opt/app/data.bin": string(data[:cut])})
 		}
 	}
