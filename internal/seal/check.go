@@ -3,7 +3,8 @@
 // was made on. It owns the list of these things and how each is recognised: an identity or a trace by its place, a
 // key or a credential by its content, wherever it lies.
 //
-// It reads a file system and nothing else, changes nothing, and follows no link. How the disk of a stopped server is
+// It reads a file system and nothing else, and changes nothing. A link to a small file is looked at as if the file lay
+// there, on this disk; one to a folder is not followed. How the disk of a stopped server is
 // reached is a provider's matter (cloud.DiskReader); what removes things is the cleaning before the shutdown
 // (puppet.SealScript). What packages bring under /usr is theirs and not looked at; /usr/local is.
 //
@@ -112,18 +113,24 @@ func (c *check) visit(ctx context.Context, name string, entry fs.DirEntry) error
 		}
 		return nil
 	}
-	if !entry.Type().IsRegular() || path.Dir(full) == "/usr" {
+	if path.Dir(full) == "/usr" {
 		return nil
 	}
 	info, err := entry.Info()
 	if err != nil {
 		return fmt.Errorf("%s: %w", full, err)
 	}
-	if info.Size() == 0 {
-		return nil // says nothing, wherever it is
+	linked := entry.Type()&fs.ModeSymlink != 0
+	if linked {
+		if name, info = c.follow(name); info == nil || info.Size() > chunk {
+			return nil
+		}
+	}
+	if !info.Mode().IsRegular() || info.Size() == 0 {
+		return nil // nothing says nothing, wherever it is
 	}
 	c.report.Files++
-	f := file{path: full, size: info.Size()}
+	f := file{path: full, size: info.Size(), linked: linked}
 	switch {
 	case f.size > mostOfFile:
 		f.found(fmt.Sprintf("a file of %d MiB, which is more than is looked through", f.size>>20), "remove it, or keep it on a volume")
@@ -141,6 +148,29 @@ func (c *check) visit(ctx context.Context, name string, entry fs.DirEntry) error
 		return errEnough
 	}
 	return nil
+}
+
+// follow gives what a link leads to, on this disk; nil if that is nothing.
+func (c *check) follow(name string) (target string, info fs.FileInfo) {
+	for range 8 {
+		to, err := fs.ReadLink(c.disk, name)
+		if err != nil {
+			return "", nil
+		}
+		if !path.IsAbs(to) {
+			to = path.Join("/", path.Dir(name), to)
+		}
+		if name = strings.TrimPrefix(path.Clean(to), "/"); !fs.ValidPath(name) {
+			return "", nil
+		}
+		if info, err = fs.Lstat(c.disk, name); err != nil {
+			return "", nil
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			return name, info
+		}
+	}
+	return "", nil
 }
 
 // judge keeps a finding where it belongs.
@@ -202,6 +232,7 @@ func (c *check) read(ctx context.Context, name string, f *file) error {
 type file struct {
 	path     string
 	size     int64
+	linked   bool // path is a link to it
 	findings []Finding
 }
 

@@ -336,7 +336,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// A disk is looked at as it is: no link is followed, nothing but plain files is opened, and what is too large is said.
+// A disk is looked at as it is: no link leads out of it, nothing but plain files is opened, and what is too large is said.
 func TestRealDisk(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "key")
@@ -371,6 +371,42 @@ func TestRealDisk(t *testing.T) {
 	}
 	if !slices.Equal(said, want) || report.Files != 2 {
 		t.Errorf("%d files:\n%s", report.Files, strings.Join(said, "\n"))
+	}
+}
+
+// A link to a file is looked at as the file, inside the disk, and under its own name. Circles and dead ends are nothing.
+func TestLinks(t *testing.T) {
+	link := func(to string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink | 0o777}
+	}
+	disk := fstest.MapFS{
+		"usr/share/app/keys":           {Data: []byte("restrict ssh-ed25519 AAAA\n")},
+		"usr/share/app/key.pem":        {Data: []byte(keys(t)["pkcs8"])},
+		"usr/share/app/large":          {Data: []byte(keys(t)["pkcs8"] + strings.Repeat("x", chunk))},
+		"home/u/.ssh/authorized_keys":  link("/usr/share/app/keys"),
+		"etc/ssl/private/a.key":        link("../../../usr/share/app/key.pem"),
+		"etc/ssl/private/b.key":        link("a.key"),
+		"etc/ssl/private/large":        link("/usr/share/app/large"),
+		"etc/ssl/private/out":          link("../../../../../../etc/passwd"),
+		"etc/ssl/private/dead":         link("/nowhere"),
+		"etc/ssl/private/circle":       link("circle"),
+		"etc/ssl/private/folder":       link("/usr/share/app"),
+		"var/lib/dbus/machine-id":      link("/etc/machine-id"),
+		"etc/machine-id":               {},
+		"var/log/README":               link("/usr/share/app/keys"),
+		"usr/share/app/link-not-there": link("key.pem"),
+	}
+	report, err := Check(t.Context(), disk, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range report.Left {
+		got = append(got, f.Path+" "+f.What)
+	}
+	want := []string{"/etc/ssl/private/a.key " + pemKey, "/etc/ssl/private/b.key " + pemKey, "/home/u/.ssh/authorized_keys authorized keys"}
+	if !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
 	}
 }
 

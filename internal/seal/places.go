@@ -15,6 +15,7 @@ type place struct {
 	what     string
 	remedy   string
 	harmless func(content []byte) bool // nil: whatever is in it is a finding
+	noLinks  bool                      // a link there is none of it: Debian explains /var/log by one
 }
 
 const (
@@ -71,7 +72,7 @@ var traces = []place{
 		"/var/spool/postfix/hold/**", "/var/spool/postfix/incoming/**", "/var/spool/postfix/maildrop/**", "/var/spool/postfix/saved/**", "/var/spool/postfix/trace/**",
 	}, what: "mail", remedy: "have it delivered, or remove it"},
 	{patterns: []string{"/var/lib/systemd/coredump/**", "/var/crash/**", "/var/lib/apport/coredump/**"}, what: "a core dump", remedy: trace},
-	{patterns: []string{"/var/log/**"}, what: "a log that is not empty", remedy: emptyLogs},
+	{patterns: []string{"/var/log/**"}, what: "a log that is not empty", remedy: emptyLogs, noLinks: true},
 	{patterns: []string{"authorized_keys", "authorized_keys2", "/etc/ssh/authorized_keys/**", "/etc/ssh/authorized_keys.d/**"}, what: "authorized keys", remedy: atLaunch, harmless: noLine},
 }
 
@@ -94,7 +95,7 @@ func noCredential(content []byte) bool { return !credential.Match(content) }
 func (f *file) byPlace(content []byte, _ bool) {
 	for _, list := range [][]place{identities, traces, credentials} {
 		for _, p := range list {
-			if p.has(f.path) && (p.harmless == nil || !p.harmless(content)) {
+			if p.has(f.path) && !(f.linked && p.noLinks) && (p.harmless == nil || !p.harmless(content)) {
 				f.found(p.what, p.remedy)
 			}
 		}
