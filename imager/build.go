@@ -125,8 +125,9 @@ func steps() []multistep.Step {
 		step{name: "provision", do: provision, open: true},
 		step{name: "provisioners", do: provisioners, open: true},
 		step{name: "describe", do: describe, open: true},
-		step{name: "seal", do: seal, open: true},
+		step{name: "seal", do: sealServer, open: true},
 		step{name: "stop", do: stop},
+		step{name: "inspect", do: inspect},
 		step{name: "capture", do: capture},
 	}
 }
@@ -165,6 +166,7 @@ func (b *build) entry() (ledger.Image, error) {
 		Packages:     b.description.Packages,
 		PuppetReport: string(report),
 		Timings:      timings,
+		Seal:         b.description.Seal,
 		Created:      b.image.Created,
 	}, nil
 }

@@ -2,11 +2,13 @@ package imager
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -52,13 +54,13 @@ func TestBuild(t *testing.T) {
 	if left := w.left(t); len(left) > 0 {
 		t.Errorf("left over: %+v", left)
 	}
-	want := []string{"lineage", "bench", "adopt", "launch", "provision", "provisioners", "describe", "seal", "stop", "capture"}
+	want := []string{"lineage", "bench", "adopt", "launch", "provision", "provisioners", "describe", "seal", "stop", "inspect", "capture"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("steps %v, want %v", seen, want)
 	}
 
 	again, err := Build(t.Context(), w.spec(), w.deps(nil))
-	if err != nil || !again.Adopted || again.Image.ProviderID != image.ProviderID || again.Image.Packages["nginx"] == "" || again.Image.Timings["launch"] == "" {
+	if err != nil || !again.Adopted || again.Image.ProviderID != image.ProviderID || again.Image.Packages["nginx"] == "" || again.Image.Timings["launch"] == "" || again.Image.Seal == nil {
 		t.Errorf("built again: %+v, %v", again, err)
 	}
 	if left := w.left(t); len(left) > 0 {
@@ -171,6 +173,16 @@ func TestTroubleOfTheProduct(t *testing.T) {
 			trouble: func(w *world) { w.sealExit, w.sealSays = 1, "left: /etc/ssh/ssh_host_ed25519_key\n" },
 			cause:   verdict.ImageNotSealed, text: "left: /etc/ssh/ssh_host_ed25519_key", lines: "left:",
 		},
+		"left on its disk": {
+			trouble: func(w *world) { w.disk["var/log/wtmp"] = &fstest.MapFile{Data: []byte("down")} },
+			cause:   verdict.ImageNotSealed, text: "image run-1-web, inspect: [image.not-sealed] bench: role web: /var/log/wtmp: a log that is not empty: stop what writes it", lines: "/var/log/wtmp",
+		},
+		"a secret of the build on its disk": {
+			trouble: func(w *world) {
+				w.disk["srv/a"] = &fstest.MapFile{Data: []byte(base64.StdEncoding.EncodeToString([]byte("key=" + secretOfBench)))}
+			},
+			cause: verdict.ImageNotSealed, text: "/srv/a: a secret of the build", lines: "/srv/a",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +203,7 @@ func TestTroubleOfTheProduct(t *testing.T) {
 }
 
 func TestFaultsOfTheCloudAreInfrastructure(t *testing.T) {
-	for _, verb := range []cloud.Verb{cloud.VerbImages, cloud.VerbCreateNetwork, cloud.VerbLaunch, cloud.VerbStop, cloud.VerbCapture} {
+	for _, verb := range []cloud.Verb{cloud.VerbImages, cloud.VerbCreateNetwork, cloud.VerbLaunch, cloud.VerbStop, cloud.VerbReadDisk, cloud.VerbCapture} {
 		t.Run(string(verb), func(t *testing.T) {
 			w := newWorld(t)
 			refuse := true

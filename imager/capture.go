@@ -84,6 +84,9 @@ func (b *build) take(ctx context.Context, image cloud.Image) error {
 	if err != nil {
 		return err
 	}
+	if entry.Description.Seal == nil && cloud.CapabilitiesOf(b.deps.Provider).DiskReader != nil {
+		return fmt.Errorf("%s: its disk was never looked at: %w", image.ID, ErrUnknownBench) // an older Hallmark's
+	}
 	b.image, b.description = image, entry.Description
 	return nil
 }

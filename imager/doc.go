@@ -1,5 +1,5 @@
 // Package imager makes one prebuilt image of one role: it launches a server from the reference
-// base, has it provision itself at stage bake, describes it, seals it, and captures it. It holds
+// base, has it provision itself at stage bake, describes it, seals it, proves that on the stopped disk, and captures it. It holds
 // the lineage law: only a reference base is ever a parent.
 //
 // A build is a list of steps on Packer's interfaces (packersdk.Builder, multistep,

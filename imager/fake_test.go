@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
@@ -26,10 +27,14 @@ import (
 
 const owner = "imager-test"
 
+// secretOfBench is what every bench has as a secret.
+const secretOfBench = "s3cret-of-the-bench"
+
 // world is what outlives a process: the cloud, the memory of benches, the journal.
 type world struct {
 	cloud   *sim.Cloud
 	clock   *clock.Manual
+	disk    fstest.MapFS // of every stopped server
 	base    cloud.Image
 	journal FileJournal
 
@@ -54,7 +59,8 @@ type benchState struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	hand := clock.NewManual(time.Date(2026, 11, 23, 22, 0, 0, 0, time.UTC))
-	w := &world{clock: hand, cloud: sim.New(sim.Options{Clock: hand, Boot: time.Second, Shutdown: time.Second}), benches: map[string]*benchState{}}
+	disk := fstest.MapFS{"etc/hostname": {Data: []byte("localhost\n")}, "etc/machine-id": {}}
+	w := &world{clock: hand, disk: disk, cloud: sim.New(sim.Options{Clock: hand, Boot: time.Second, Shutdown: time.Second, Disk: disk}), benches: map[string]*benchState{}}
 	var err error
 	if w.base, err = w.cloud.AddBase(t.Context(), cloud.ImageSpec{Name: "debian-12", Tags: cloud.Tags{Owner: owner}, Properties: map[string]string{cloud.PropertyRecipe: "r1"}}); err != nil {
 		t.Fatal(err)
@@ -205,6 +211,8 @@ func (b *fakeBench) Session(context.Context) (remote.Session, error) {
 }
 
 func (b *fakeBench) Server() cloud.ServerID { return b.state.server }
+
+func (b *fakeBench) Secrets() []string { return []string{secretOfBench} }
 
 func (b *fakeBench) Report() (puppet.Report, bool) {
 	return puppet.Report{Status: "changed", Slowest: []puppet.Resource{{Title: "Package[nginx]", Took: time.Second}}}, b.state.converged

@@ -11,14 +11,16 @@ import (
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/atomicfile"
+	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/puppet"
 )
 
-// Description is what can be learnt of an image only while its server runs.
+// Description is what can be learnt of an image only from its server.
 type Description struct {
 	Packages     map[string]string `json:"packages"` // name → version
 	PuppetReport puppet.Report     `json:"puppet_report"`
 	Timings      []Timing          `json:"timings"` // of the steps before the capture
+	Seal         *ledger.Seal      `json:"seal"`    // nil: the disk was not looked at, or not yet
 }
 
 // Entry is what a journal knows of one bench, and so of the image that is captured from it.

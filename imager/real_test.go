@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -27,6 +28,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/environment"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/product"
+	"github.com/hallmark-ci/hallmark/internal/seal"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -194,6 +196,13 @@ func TestRealImage(t *testing.T) {
 	if result.Image.Packages["puppet-agent"] == "" || !strings.Contains(result.Image.PuppetReport, `"slowest":[{`) {
 		t.Errorf("description: packages %v, report %.300s", slices.Sorted(maps.Keys(result.Image.Packages)), result.Image.PuppetReport)
 	}
+	proof := result.Image.Seal
+	if proof == nil || proof.Files < 500 || len(proof.Kept)+len(proof.Idle) > 0 {
+		t.Fatalf("the disk was not looked at, or the reference product keeps something: %+v", proof)
+	}
+	t.Logf("%d files of %d KiB looked at on the stopped disk", proof.Files, proof.Bytes>>10)
+	differ(t, deps.Provider, spec.Owner, cloud.ImageID(result.Image.ProviderID))
+
 	again, err := Build(t.Context(), spec, deps)
 	if err != nil || !again.Adopted || again.Image.Digest != result.Image.Digest || len(again.Image.Packages) != len(result.Image.Packages) {
 		t.Errorf("again: adopted %v, %v", again.Adopted, err)
@@ -204,7 +213,87 @@ func TestRealImage(t *testing.T) {
 	}
 }
 
-// A secret that got into a server keeps its image from being made, and is not printed.
+// differ launches two servers from one image, and compares all that belongs to one machine alone, on their disks after
+// a clean shutdown. The network and the servers are gone when it returns.
+func differ(t *testing.T, p cloud.Provider, owner string, image cloud.ImageID) {
+	t.Helper()
+	began := time.Now()
+	ctx, names := t.Context(), []string{"one", "two"}
+	tags := cloud.Tags{Owner: owner, Environment: owner + "-two", Deadline: time.Now().Add(time.Hour)}
+	network, err := p.CreateNetwork(ctx, cloud.NetworkSpec{Name: owner + "-two", Tags: tags, Servers: names})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var servers []cloud.Server
+	defer func() {
+		ctx := context.WithoutCancel(ctx)
+		for _, s := range servers {
+			if err := p.Destroy(ctx, s.ID); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := p.DeleteNetwork(ctx, network.ID); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, name := range names {
+		s, err := p.Launch(ctx, cloud.ServerSpec{
+			Name: name, Network: network.ID, Image: image, Address: network.Addresses[name], Token: owner + name, Tags: tags,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, s)
+	}
+	var found []map[string]string
+	for _, s := range servers {
+		for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+			said, err := p.Console(ctx, s.ID)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("%s has no host keys: %v\n%s", s.Name, err, said)
+			}
+			if strings.Contains(string(said), "-----END SSH HOST KEY KEYS-----") {
+				break
+			}
+		}
+		if err := p.Stop(ctx, s.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		err := cloud.CapabilitiesOf(p).DiskReader.ReadDisk(ctx, s.ID, func(ctx context.Context, disk fs.FS) error {
+			identities, err := seal.Identities(ctx, disk)
+			found = append(found, identities)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, needed := range []string{"/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key"} {
+		if found[0][needed] == "" || found[1][needed] == "" {
+			t.Errorf("no %s to compare", needed)
+		}
+	}
+	for path, digest := range found[0] {
+		if found[1][path] == digest {
+			t.Errorf("two servers of one image have the same %s", path)
+		}
+	}
+	t.Logf("two servers differ in %d identities of %v; %.1f s", len(found[0]), slices.Sorted(maps.Keys(found[0])), time.Since(began).Seconds())
+}
+
+// lateUnit writes the planted secret as the server shuts down, after all cleaning. The unit itself has it in pieces.
+const lateUnit = `[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/bin/bash -c 'mkdir -p /srv/app; printf "key = %%s%%s\\n" PIECES >/srv/app/hidden.conf'
+[Install]
+WantedBy=multi-user.target
+`
+
+// A secret that gets onto a server's disk while it shuts down keeps its image from being made, and is not printed.
 func TestRealImageWithPlantedSecret(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: a real image takes most of a minute")
@@ -213,10 +302,11 @@ func TestRealImageWithPlantedSecret(t *testing.T) {
 	spec.Secrets = []string{"not-in-there-at-all", planted}
 	b := NewBuilder(spec, deps)
 	_, err := b.Run(t.Context(), &packersdk.MockUi{}, hook(func(ctx context.Context, _ string, c packersdk.Communicator) error {
-		if err := c.Upload("/var/tmp/upload", strings.NewReader("key = "+planted+"\n"), nil); err != nil {
+		unit := strings.Replace(lateUnit, "PIECES", planted[:10]+" "+planted[10:], 1)
+		if err := c.Upload("/var/tmp/late.service", strings.NewReader(unit), nil); err != nil {
 			return err
 		}
-		cmd := &packersdk.RemoteCmd{Command: "sudo install -D -m 0600 /var/tmp/upload /srv/app/hidden.conf"}
+		cmd := &packersdk.RemoteCmd{Command: "sudo install -m 0644 /var/tmp/late.service /etc/systemd/system/ && sudo systemctl enable --now late.service"}
 		if err := c.Start(ctx, cmd); err != nil {
 			return err
 		}
@@ -226,7 +316,7 @@ func TestRealImageWithPlantedSecret(t *testing.T) {
 		return nil
 	}))
 	result := b.Result()
-	if verdict.CauseOf(err) != verdict.ImageNotSealed || !strings.Contains(err.Error(), "/srv/app/hidden.conf") {
+	if verdict.CauseOf(err) != verdict.ImageNotSealed || !strings.Contains(err.Error(), "inspect: ") || !strings.Contains(err.Error(), "/srv/app/hidden.conf: a secret of the build: ") {
 		t.Fatalf("error %v\n%s", err, result.Lines)
 	}
 	if strings.Contains(err.Error()+result.Lines, planted) {

@@ -16,12 +16,12 @@ import (
 // minSecret is the length below which a search finds words that are no secret.
 const minSecret = 8
 
-// seal takes from the server what an image must not keep, and proves it. All of it is one shell
+// sealServer takes from the server what an image must not keep, and looks whether it is gone: inspect proves it. All of it is one shell
 // that gets its script from stdin: afterwards nobody can become root there, and no secret that is
 // searched for is an argument of a process. The journal knows before that it begins; that it is done
 // it learns when the server is down (see stop), for a sealed server that boots again is not sealed any
 // more. A crash between the two costs the bench.
-func seal(ctx context.Context, b *build) error {
+func sealServer(ctx context.Context, b *build) error {
 	session, err := b.bench.Session(ctx)
 	if err != nil {
 		return err

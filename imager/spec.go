@@ -133,6 +133,7 @@ type Bench interface {
 	Provision() []environment.Step
 	Session(ctx context.Context) (remote.Session, error)
 	Server() cloud.ServerID
+	Secrets() []string
 	Report() (puppet.Report, bool)
 	Audit(ctx context.Context) verdict.Audit
 	Stop(ctx context.Context) error

@@ -23,6 +23,17 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
+// sealOf tells in a word how an image's seal was proved; -o json has the paths that it keeps.
+func sealOf(s *ledger.Seal) string {
+	switch {
+	case s == nil:
+		return "not proved"
+	case len(s.Kept) > 0:
+		return fmt.Sprintf("proved, keeps %d", len(s.Kept))
+	}
+	return "proved"
+}
+
 func (c *cli) images() *cobra.Command {
 	var filter ledger.ImageFilter
 	cmd := &cobra.Command{
@@ -42,13 +53,13 @@ func (c *cli) images() *cobra.Command {
 			}
 			var rows [][]string
 			for _, i := range images {
-				rows = append(rows, []string{i.ID, i.Role, i.Branch, short(i.Commit), short(i.BaseDigest), fmt.Sprintf("%d MiB", i.SizeBytes>>20), when(i.Created)})
+				rows = append(rows, []string{i.ID, i.Role, i.Branch, short(i.Commit), short(i.BaseDigest), fmt.Sprintf("%d MiB", i.SizeBytes>>20), sealOf(i.Seal), when(i.Created)})
 			}
 			suspects, err := l.Suspects(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if err := c.show(nonNil(images), []string{"image", "role", "branch", "commit", "base", "size", "created"}, rows); err != nil {
+			if err := c.show(nonNil(images), []string{"image", "role", "branch", "commit", "base", "size", "seal", "created"}, rows); err != nil {
 				return err
 			}
 			if n := len(suspects); n > 0 {

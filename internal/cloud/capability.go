@@ -1,6 +1,9 @@
 package cloud
 
-import "context"
+import (
+	"context"
+	"io/fs"
+)
 
 // Capabilities are what a provider can do beyond Provider; what it cannot is nil. They are asked for
 // with CapabilitiesOf, never by type assertion: a decorator hides the type of what it wraps.
@@ -10,6 +13,7 @@ type Capabilities struct {
 	Publisher     Publisher
 	Screenshotter Screenshotter
 	Balancer      Balancer
+	DiskReader    DiskReader
 }
 
 // Snapshotter can take a server back to an earlier moment.
@@ -23,6 +27,14 @@ type BaseImporter interface {
 	// ImportBase uploads a root file system (tar, any compression) as a reference base, or gives
 	// the one of that name.
 	ImportBase(ctx context.Context, spec ImageSpec, rootfsPath string) (Image, error)
+}
+
+// DiskReader shows what is on the disk of a server that is stopped.
+type DiskReader interface {
+	// ReadDisk gives look the root file system of a stopped server, as it is after all that its shutdown wrote:
+	// links are read and never lead out of it, volumes are not in it. CodeRefused while the server is not stopped. An
+	// error of look is returned as it is. A call may be repeated, and look with it.
+	ReadDisk(ctx context.Context, id ServerID, look func(ctx context.Context, disk fs.FS) error) error
 }
 
 // Publisher offers images to others than Hallmark, and tells them which one a channel holds. Where, and
@@ -75,6 +87,7 @@ func CapabilitiesOf(p Provider) Capabilities {
 	c.Publisher, _ = p.(Publisher)
 	c.Screenshotter, _ = p.(Screenshotter)
 	c.Balancer, _ = p.(Balancer)
+	c.DiskReader, _ = p.(DiskReader)
 	return c
 }
 
@@ -105,6 +118,9 @@ func (c Capabilities) intercepted(around Around) Capabilities {
 	}
 	if c.Balancer != nil {
 		c.Balancer = interceptedBalancer{c.Balancer, around}
+	}
+	if c.DiskReader != nil {
+		c.DiskReader = interceptedDisks{c.DiskReader, around}
 	}
 	return c
 }
@@ -163,4 +179,13 @@ type interceptedScreenshots struct {
 
 func (i interceptedScreenshots) Screenshot(ctx context.Context, id ServerID) ([]byte, error) {
 	return value(ctx, i.around, Call{VerbScreenshot, string(id)}, func(ctx context.Context) ([]byte, error) { return i.p.Screenshot(ctx, id) })
+}
+
+type interceptedDisks struct {
+	p      DiskReader
+	around Around
+}
+
+func (i interceptedDisks) ReadDisk(ctx context.Context, id ServerID, look func(context.Context, fs.FS) error) error {
+	return i.around(ctx, Call{VerbReadDisk, string(id)}, func(ctx context.Context) error { return i.p.ReadDisk(ctx, id, look) })
 }

@@ -39,6 +39,7 @@ const (
 	VerbPoint         Verb = "point"
 	VerbPointed       Verb = "pointed"
 	VerbScreenshot    Verb = "screenshot"
+	VerbReadDisk      Verb = "read-disk"
 	VerbLeave         Verb = "leave"
 	VerbJoin          Verb = "join"
 	VerbRoll          Verb = "roll"
@@ -52,7 +53,7 @@ func Verbs() []Verb {
 		VerbResolveBase, VerbCreateNetwork, VerbAllowAdmin, VerbDeleteNetwork, VerbLaunch, VerbServers, VerbReboot,
 		VerbStop, VerbStart, VerbDestroy, VerbConsole, VerbCapture, VerbImages, VerbDeleteImage, VerbCreateVolume,
 		VerbAttachVolume, VerbDetachVolume, VerbDeleteVolume, VerbOwned, VerbDelete, VerbSnapshot, VerbRestore,
-		VerbImportBase, VerbCopy, VerbPublish, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot,
+		VerbImportBase, VerbCopy, VerbPublish, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot, VerbReadDisk,
 		VerbLeave, VerbJoin, VerbRoll, VerbRolled, VerbUnroll,
 	}
 }

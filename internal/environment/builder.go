@@ -2,8 +2,10 @@ package environment
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
@@ -85,6 +87,29 @@ func (b *Bench) Session(ctx context.Context) (remote.Session, error) {
 
 // Server is the provider's id, "" before it was launched.
 func (b *Bench) Server() cloud.ServerID { return b.env.machine(BenchServer).ID }
+
+// Secrets are what Hallmark knows of the bench and must be in no image, for package mask and its like: the keys by which
+// it is reached, public halves too, for those let in; and secrets that were made for it, which stage bake gives to no
+// server. They are never logged.
+func (b *Bench) Secrets() []string {
+	e := b.env
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := []string{e.keys.seed}
+	for _, s := range e.keys.secrets {
+		all = append(all, s)
+	}
+	for _, key := range []ed25519.PrivateKey{e.keys.admin, e.keys.bootstrap} {
+		if len(key) == 0 {
+			continue
+		}
+		all = append(all, string(key.Seed()))
+		if line, err := publicLine(key); err == nil {
+			all = append(all, strings.TrimPrefix(line, "ssh-ed25519 "))
+		}
+	}
+	return all
+}
 
 // Address is the server's address, invalid before the network was made.
 func (b *Bench) Address() netip.Addr { return b.env.machine(BenchServer).Address }

@@ -666,11 +666,21 @@ func TestBench(t *testing.T) {
 		ID: environment.ID("run-1", "build", "web"), Owner: "us", Run: "run-1", Name: "build web", Role: "web",
 		Product: g.code.Product, Commit: g.code.Commit, Archive: g.code.Archive, Base: g.base.ID,
 	}
+	var secrets []string
 	for range 2 { // the second process does it all again
 		bench, err := g.site().Bench(t.Context(), spec)
 		if err != nil {
 			t.Fatal(err)
 		}
+		// The image is searched for them: the product's, the seed, both halves of both keys.
+		now := slices.Sorted(slices.Values(bench.Secrets()))
+		if secrets != nil && !slices.Equal(now, secrets) || len(slices.Compact(now)) != len(g.code.Product.Secrets)+5 {
+			t.Errorf("a bench has %d secrets, and others as another process asks", len(now))
+		}
+		if public := slices.IndexFunc(now, func(s string) bool { return strings.HasPrefix(s, "AAAA") }); public < 0 {
+			t.Error("the keys that are let in are not among them")
+		}
+		secrets = now
 		g.do(bench.Up())
 		g.do(bench.Provision())
 		if _, ok := bench.Report(); !ok {

@@ -11,11 +11,11 @@ import (
 )
 
 const imageColumns = `id, run, role, branch, commit_id, base_digest, provider, provider_id, digest, size_bytes,
-	packages_json, puppet_report, timings_json, created, deleted`
+	packages_json, puppet_report, timings_json, created, deleted, seal_json`
 
 func readImage(row scanner) (i Image, err error) {
 	err = row.Scan(&i.ID, &i.Run, &i.Role, &i.Branch, &i.Commit, &i.BaseDigest, &i.Provider, &i.ProviderID, &i.Digest,
-		&i.SizeBytes, document{&i.Packages}, &i.PuppetReport, document{&i.Timings}, (*stamp)(&i.Created), (*stamp)(&i.Deleted))
+		&i.SizeBytes, document{&i.Packages}, &i.PuppetReport, document{&i.Timings}, (*stamp)(&i.Created), (*stamp)(&i.Deleted), document{&i.Seal})
 	return i, err
 }
 
@@ -26,14 +26,15 @@ func (l *Ledger) RecordImage(ctx context.Context, i Image) error {
 	}
 	return l.write(ctx, "record image "+i.ID, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO images (`+imageColumns+`)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 			ON CONFLICT (id) DO UPDATE SET run = excluded.run, role = excluded.role, branch = excluded.branch,
 				commit_id = excluded.commit_id, base_digest = excluded.base_digest, provider = excluded.provider,
 				provider_id = excluded.provider_id, digest = excluded.digest, size_bytes = excluded.size_bytes,
 				packages_json = excluded.packages_json, puppet_report = excluded.puppet_report,
-				timings_json = excluded.timings_json, created = excluded.created, deleted = excluded.deleted`,
+				timings_json = excluded.timings_json, created = excluded.created, deleted = excluded.deleted,
+				seal_json = excluded.seal_json`,
 			i.ID, i.Run, i.Role, i.Branch, i.Commit, i.BaseDigest, i.Provider, i.ProviderID, i.Digest, i.SizeBytes,
-			document{i.Packages}, i.PuppetReport, document{i.Timings}, stamp(i.Created), stamp(i.Deleted))
+			document{i.Packages}, i.PuppetReport, document{i.Timings}, stamp(i.Created), stamp(i.Deleted), document{i.Seal})
 		return err
 	})
 }

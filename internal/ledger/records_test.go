@@ -131,7 +131,14 @@ func TestImages(t *testing.T) {
 	must(t, l.CreateRun(ctx, Run{ID: "r"}))
 	want := Image{ID: "r-web", Run: "r", Role: "web", Branch: "main", Commit: "c", BaseDigest: "b", Provider: "sim", ProviderID: "i-1",
 		Digest: "d", SizeBytes: 1 << 33, Packages: map[string]string{"nginx": "1.22"}, PuppetReport: "{}",
-		Timings: map[string]string{"provision": "12s"}, Created: noon}
+		Timings: map[string]string{"provision": "12s"}, Created: noon,
+		Seal: &Seal{Files: 3, Bytes: 9, Kept: []KeptPath{{"/srv/k", "a key", "why"}}, Idle: []SealRule{{"/srv/x", "why not"}}}}
+	without := want
+	without.ID, without.Seal = "r-old", nil
+	must(t, l.RecordImage(ctx, without))
+	if got := get[Image](t)(l.Image(ctx, "r-old")); got.Seal != nil {
+		t.Errorf("a seal that nobody proved: %+v", got.Seal)
+	}
 	must(t, l.RecordImage(ctx, want))
 	if got := get[Image](t)(l.Image(ctx, "r-web")); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -139,11 +146,11 @@ func TestImages(t *testing.T) {
 	must(t, l.RetireImage(ctx, "r-web", noon.Add(time.Hour)))
 	must(t, l.RetireImage(ctx, "r-web", noon.Add(2*time.Hour)))
 	wantError(t, l.RetireImage(ctx, "nobody", noon), ErrNotFound)
-	if got := get[[]Image](t)(l.Images(ctx, ImageFilter{Role: "web"})); got != nil {
+	if got := get[[]Image](t)(l.Images(ctx, ImageFilter{Role: "web"})); len(got) != 1 || got[0].ID != "r-old" {
 		t.Errorf("a deleted image is listed: %+v", got)
 	}
 	all := get[[]Image](t)(l.Images(ctx, ImageFilter{Run: "r", Deleted: true}))
-	if len(all) != 1 || !all[0].Deleted.Equal(noon.Add(time.Hour)) {
+	if len(all) != 2 || all[0].ID != "r-old" || !all[1].Deleted.Equal(noon.Add(time.Hour)) {
 		t.Errorf("images are %+v", all)
 	}
 }

@@ -119,8 +119,31 @@ type Image struct {
 	Packages     map[string]string `json:"packages"`      // name → version
 	PuppetReport string            `json:"puppet_report"` // JSON of puppet.Report
 	Timings      map[string]string `json:"timings"`       // step → duration; see TimingTotal and TimingPart
+	Seal         *Seal             `json:"seal"`          // nil: the disk that it was captured from was not looked at
 	Created      time.Time         `json:"created"`
 	Deleted      time.Time         `json:"deleted"` // when it was retired; zero: still there
+}
+
+// Seal is what was found on the disk that an image was captured from. There is one only of a disk on which
+// nothing was left that the product does not allow.
+type Seal struct {
+	Files int        `json:"files"` // that were looked at
+	Bytes int64      `json:"bytes"` // that were read of them
+	Kept  []KeptPath `json:"kept"`  // what the product allows, by path
+	Idle  []SealRule `json:"idle"`  // what the product allows although nothing was found there
+}
+
+// KeptPath is something that an image keeps because its product allows it.
+type KeptPath struct {
+	Path   string `json:"path"`
+	What   string `json:"what"`
+	Reason string `json:"reason"` // the product's
+}
+
+// SealRule is a rule under seal in the product's hallmark.yaml.
+type SealRule struct {
+	Path   string `json:"path"` // pattern of path.Match
+	Reason string `json:"reason"`
 }
 
 // Names in Image.Timings that are not steps of their own: the sum of all steps, and what stands between

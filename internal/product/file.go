@@ -29,6 +29,7 @@ type file struct {
 	Secrets   []fileSecret        `key:"secrets"`
 	Egress    []string            `key:"egress"`
 	Logs      []fileLogRule       `key:"logs"`
+	Seal      []fileSealRule      `key:"seal"`
 
 	policy *egress.Policy // what the installation allows; nil: that is not known here
 	most   *Most          // likewise
@@ -83,6 +84,12 @@ type fileLogRule struct {
 	Role   string `key:"role"`
 }
 
+type fileSealRule struct {
+	Path   string `key:"path,required"`
+	Reason string `key:"reason,required"`
+	Role   string `key:"role"`
+}
+
 func (f *file) Default() {
 	f.Admin = "testadmin"
 	f.Puppet.Default()
@@ -117,6 +124,12 @@ func (f *file) Check(at config.Place) {
 	for i, l := range f.Logs {
 		if l.Role != "" {
 			f.known(at, fmt.Sprintf("logs[%d].role", i), l.Role)
+		}
+	}
+	unique(at, "seal", f.Seal, func(s fileSealRule) string { return strings.TrimSpace(s.Path + " " + s.Role) })
+	for i, s := range f.Seal {
+		if s.Role != "" {
+			f.known(at, fmt.Sprintf("seal[%d].role", i), s.Role)
 		}
 	}
 }

@@ -122,6 +122,7 @@ func TestBadFile(t *testing.T) {
 		{"secret that Puppet cannot look up", good + "secrets: [{name: Site-Key, length: 4}]\n"},
 		{"egress", good + "egress: [example.org:443, \"192.0.2.1\", 192.0.2.0/24:0, 192.0.2.1/24:443, 0.0.0.0/0:443]\n"},
 		{"log rule", good + "logs: [{match: \"(\", reason: x}, {match: \".*\", reason: x}, {match: a, reason: \" \"}, {match: a, reason: b, role: we}]\n"},
+		{"seal rule", good + "seal: [{path: srv/key, reason: x}, {path: \"/etc/*\", reason: x}, {path: \"/*/key\", reason: x}, {path: \"/srv/**/key\", reason: x}, {path: \"/srv/[\", reason: x}, {path: /srv/../key, reason: x}, {path: /srv/key, reason: \" \"}, {path: /srv/key, reason: x, role: we}, {path: /srv/b, reason: x}, {path: /srv/b, reason: y}]\n"},
 		{"root as admin", good + "admin: root\n"},
 		{"package name", good + "puppet: {packages: [Puppet_Agent], timeout: 0s}\n"},
 		{"unit tests without a command", good + "unit-tests: {timeout: 5m}\n"},

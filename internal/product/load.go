@@ -95,6 +95,9 @@ func (f *file) product() *Product {
 	for _, s := range f.Secrets {
 		p.Secrets = append(p.Secrets, Secret(s))
 	}
+	for _, s := range f.Seal {
+		p.Seal = append(p.Seal, SealRule(s))
+	}
 	for _, l := range f.Logs {
 		p.Logs = append(p.Logs, LogRule(l))
 	}

@@ -14,6 +14,7 @@ type Product struct {
 	Secrets   []Secret
 	Egress    []string // allow-list: "address/prefix:port"
 	Logs      []LogRule
+	Seal      []SealRule
 	Procedure Procedure // from release/procedure.yaml, else the usual one
 
 	Dir    string // checkout it was read from
@@ -75,6 +76,24 @@ type LogRule struct {
 	Match  string // regular expression
 	Reason string
 	Role   string // "" : every role
+}
+
+// SealRule names a path that images may keep, although what is there looks like a secret, an identity or a trace.
+type SealRule struct {
+	Path   string // pattern of path.Match
+	Reason string
+	Role   string // "" : every role
+}
+
+// SealOf gives the rules for images of a role.
+func (p *Product) SealOf(role string) []SealRule {
+	var all []SealRule
+	for _, rule := range p.Seal {
+		if rule.Role == "" || rule.Role == role {
+			all = append(all, rule)
+		}
+	}
+	return all
 }
 
 // Server is one server of the topology, by name.

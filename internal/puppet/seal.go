@@ -14,6 +14,6 @@ var sealCheck string
 // works after it. The server is stopped next.
 func SealScript() string { return seal + "\n(\n" + sealCheck + ")\n" }
 
-// SealCheck is root's shell that proves a server to be sealed: it prints a line for everything that
+// SealCheck is root's shell that looks whether a server is sealed, as far as it can say so itself: it prints a line for everything that
 // is left ("left: …") or missing ("lost: …") and exits 1 if there is any.
 func SealCheck() string { return sealCheck }

@@ -24,6 +24,7 @@ type Image struct {
 	Timings  []Timing          `json:"timings"`           // the longest first
 	Puppet   map[string]int    `json:"puppet,omitempty"`  // Puppet's resource totals
 	Slowest  []puppet.Resource `json:"slowest,omitempty"` // the longest first
+	Seal     *ledger.Seal      `json:"seal"`              // nil: its disk was not looked at
 }
 
 // Timing is one step of a build.
@@ -35,7 +36,7 @@ type Timing struct {
 func newImages(images []ledger.Image) []Image {
 	var all []Image
 	for _, i := range images {
-		image := Image{Role: i.Role, ID: i.ID, Digest: i.Digest, Base: i.BaseDigest, Bytes: i.SizeBytes, Packages: len(i.Packages)}
+		image := Image{Role: i.Role, ID: i.ID, Digest: i.Digest, Base: i.BaseDigest, Bytes: i.SizeBytes, Packages: len(i.Packages), Seal: i.Seal}
 		for step, text := range i.Timings {
 			took, err := time.ParseDuration(text)
 			if err != nil {
@@ -59,6 +60,22 @@ func newImages(images []ledger.Image) []Image {
 	}
 	slices.SortFunc(all, func(a, b Image) int { return compareNames(a.Role, b.Role) })
 	return all
+}
+
+// SealNotes tells what people should know of an image's seal; nothing, if its disk was looked at and the product allows
+// it to keep nothing.
+func (i Image) SealNotes() []string {
+	if i.Seal == nil {
+		return []string{"nobody looked at the disk that it was captured from"}
+	}
+	var notes []string
+	for _, k := range i.Seal.Kept {
+		notes = append(notes, "keeps "+k.Path+", "+k.What+": "+k.Reason)
+	}
+	for _, rule := range i.Seal.Idle {
+		notes = append(notes, "may keep "+rule.Path+", and nothing was found there: remove that rule under seal in hallmark.yaml")
+	}
+	return notes
 }
 
 // Packages is what changed against the set that the channel held before.

@@ -362,6 +362,9 @@ func (p *page) images(r Report) {
 		if len(slow) > 0 {
 			p.wrapped(4, p.faint("slowest: "+strings.Join(slow, ", ")))
 		}
+		for _, note := range i.SealNotes() {
+			p.wrapped(4, note)
+		}
 	}
 }
 

@@ -68,6 +68,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"refusals while it runs", s.refusals},
 		{"reboot", s.reboot},
 		{"stop and start", s.stopAndStart},
+		{"disk", s.disk},
 		{"capture", s.capture},
 		{"destroy", s.destroy},
 		{"launch from captured", s.relaunch},

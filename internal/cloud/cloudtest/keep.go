@@ -1,8 +1,10 @@
 package cloudtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"testing"
 	"time"
@@ -53,6 +55,34 @@ func (s *story) capture(t *testing.T) {
 	// A prebuilt image is never a reference base, whatever it is called.
 	_, err = s.Provider.ResolveBase(ctx, cloud.BaseSpec{Name: spec.Name})
 	wantCode(t, err, "resolve a prebuilt image as a base", cloud.CodeNotFound)
+}
+
+// disk: what a stopped server has on it, and nothing of the host.
+func (s *story) disk(t *testing.T) {
+	ctx := t.Context()
+	reader := cloud.CapabilitiesOf(s.Provider).DiskReader
+	if reader == nil {
+		t.Skip("not a DiskReader")
+	}
+	enough := errors.New("seen enough")
+	err := reader.ReadDisk(ctx, s.server.ID, func(_ context.Context, disk fs.FS) error {
+		release, err := fs.ReadFile(disk, "etc/os-release")
+		if link, _ := fs.ReadLink(disk, "etc/os-release"); link != "" { // as Debian has it
+			release, err = fs.ReadFile(disk, "usr/lib/os-release")
+		}
+		if err != nil || !bytes.Contains(release, []byte("ID=debian")) {
+			t.Errorf("the disk's os-release: %q, %v", release, err)
+		}
+		if _, err := fs.Stat(disk, "../rootfs"); err == nil {
+			t.Error("the disk shows what is beside it")
+		}
+		return enough
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("read a disk: %v, want the error of the one who looks", err)
+	}
+	_, err = s.Provider.Images(ctx, cloud.Filter{})
+	must(t, err, "work on, after a disk was read")
 }
 
 // attach: on a running server; both verbs reach a state, and already being there is no error.

@@ -3,6 +3,7 @@ package cloudtest
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"net/netip"
 	"strings"
 	"testing"
@@ -127,6 +128,10 @@ func (s *story) refusals(t *testing.T) {
 	ctx := t.Context()
 	_, err := s.Provider.Capture(ctx, s.server.ID, s.imageSpec())
 	wantCode(t, err, "capture a running server", cloud.CodeRefused)
+	if reader := cloud.CapabilitiesOf(s.Provider).DiskReader; reader != nil {
+		err := reader.ReadDisk(ctx, s.server.ID, func(context.Context, fs.FS) error { t.Error("the disk of a running server was shown"); return nil })
+		wantCode(t, err, "read the disk of a running server", cloud.CodeRefused)
+	}
 	must(t, s.Provider.Start(ctx, s.server.ID), "start a running server")
 	wantCode(t, s.Provider.DeleteVolume(ctx, s.volume.ID), "delete an attached volume", cloud.CodeRefused, cloud.CodeConflict)
 	wantCode(t, s.Provider.DeleteNetwork(ctx, s.network.ID), "delete a network with servers", cloud.CodeRefused, cloud.CodeConflict)

@@ -166,7 +166,7 @@ func TestContractWithoutFaults(t *testing.T) {
 func TestCapabilities(t *testing.T) {
 	hand := clock.NewManual(start)
 	full := cloud.CapabilitiesOf(fault.Inject(sim.New(sim.Options{Clock: hand}), nil, hand))
-	if full.Snapshotter == nil || full.BaseImporter == nil {
+	if full.Snapshotter == nil || full.BaseImporter == nil || full.DiskReader == nil {
 		t.Errorf("lost: there are %+v", full)
 	}
 	plain := cloud.CapabilitiesOf(fault.Inject(struct{ cloud.Provider }{sim.New(sim.Options{})}, nil, hand))

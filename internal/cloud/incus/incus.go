@@ -28,6 +28,7 @@ var (
 	_ cloud.Provider     = (*Provider)(nil)
 	_ cloud.Snapshotter  = (*Provider)(nil)
 	_ cloud.BaseImporter = (*Provider)(nil)
+	_ cloud.DiskReader   = (*Provider)(nil)
 )
 
 // Config says which Incus and how environments are laid out on it. The zero value of every field
@@ -35,6 +36,7 @@ var (
 type Config struct {
 	Socket       string           // "": where Incus puts it
 	LogDir       string           // where Incus keeps its instances' logs; "": /var/log/incus
+	DataDir      string           // where Incus keeps its storage pools; "": /var/lib/incus
 	Pool         string           // storage pool; "": hallmark
 	Range        netip.Prefix     // environments get a free /24 of it; zero: 10.91.0.0/16
 	CacheAddress netip.Addr       // the package cache as servers reach it; zero: none
@@ -63,6 +65,9 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	}
 	if cfg.LogDir == "" {
 		cfg.LogDir = incusd.LogDir
+	}
+	if cfg.DataDir == "" {
+		cfg.DataDir = "/var/lib/incus"
 	}
 	if !cfg.Range.IsValid() {
 		cfg.Range = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 91}), 16)

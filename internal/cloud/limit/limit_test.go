@@ -289,7 +289,7 @@ func TestContractThroughAllDecorators(t *testing.T) {
 			t.Fatal(err)
 		}
 		p = slots.Provider()
-		if can := cloud.CapabilitiesOf(p); can.Snapshotter == nil || can.BaseImporter == nil {
+		if can := cloud.CapabilitiesOf(p); can.Snapshotter == nil || can.BaseImporter == nil || can.DiskReader == nil {
 			t.Errorf("lost on the way: of the capabilities there are %+v", can)
 		}
 		return cloudtest.Fixture{

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type Options struct {
 	Replace  time.Duration // how long a group takes to be rolled, and back
 	Capacity int           // servers at once; 0: no limit. The next gets CodeCapacity
 	Cache    string        // Network.Cache
+	Disk     fs.FS         // what is on the disk of every stopped server; nil: one file
 }
 
 // Record is one call that was made, for tests that ask what happened.
@@ -38,7 +40,7 @@ type Record struct {
 }
 
 // Cloud is the simulated provider. It is also a cloud.Snapshotter, a cloud.BaseImporter, a cloud.Publisher,
-// a cloud.Screenshotter and a cloud.Balancer. Its methods may be called at the same time.
+// a cloud.Screenshotter, a cloud.DiskReader and a cloud.Balancer. Its methods may be called at the same time.
 type Cloud struct {
 	opts Options
 	disk *disk // nil: memory only
@@ -54,6 +56,7 @@ var (
 	_ cloud.BaseImporter  = (*Cloud)(nil)
 	_ cloud.Publisher     = (*Cloud)(nil)
 	_ cloud.Screenshotter = (*Cloud)(nil)
+	_ cloud.DiskReader    = (*Cloud)(nil)
 )
 
 // New makes an empty cloud in memory.

@@ -1,5 +1,5 @@
-# Proves that a server is sealed: prints a line "left: …" or "lost: …" for each thing that is wrong
-# and exits 1 if there is any. Needs root.
+# Looks whether a server is sealed, as far as it can say so itself; the look at its stopped disk proves it.
+# Prints a line "left: …" or "lost: …" for each thing that is wrong and exits 1 if there is any. Needs root.
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 bad=0

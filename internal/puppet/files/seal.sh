@@ -47,7 +47,13 @@ echo localhost >/etc/hostname
 # Logs stop before they are emptied; nothing that is said from here on may be kept. Files stay,
 # since packages gave them their owners.
 systemctl stop rsyslog.service syslog.socket 2>/dev/null
+# It notes in wtmp that the server goes down, when it is stopped itself.
+systemctl stop systemd-update-utmp.service 2>/dev/null
 systemctl stop systemd-random-seed.service 2>/dev/null
+# So would every daemon that has a log of its own open, as the server goes down.
+for process in $(find /proc/[0-9]*/fd -lname '/var/log/*' 2>/dev/null | cut -d/ -f3 | sort -u); do
+	sed -n 's|.*/\([^/]*\.service\)\(/.*\)\?$|\1|p' "/proc/$process/cgroup" 2>/dev/null
+done | sort -u | grep -v '^systemd-' | xargs -r timeout 60 systemctl stop 2>/dev/null
 mkdir -p /run/systemd/journald.conf.d
 printf '[Journal]\nStorage=none\n' >/run/systemd/journald.conf.d/hallmark-seal.conf
 systemctl restart systemd-journald.service
