@@ -19,7 +19,7 @@ func (p *Product) Refused(policy egress.Policy) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", File, err)
 	}
-	return config.Decode(File, data, &file{policy: &policy})
+	return config.Decode(File, data, &file{policy: &policy, released: true})
 }
 
 // checkEgress looks at what the product asks for: at each entry, and at all together.
