@@ -10,6 +10,7 @@ type Capabilities struct {
 	Publisher     Publisher
 	Screenshotter Screenshotter
 	Balancer      Balancer
+	Confidant     Confidant
 }
 
 // Snapshotter can take a server back to an earlier moment.
@@ -75,6 +76,7 @@ func CapabilitiesOf(p Provider) Capabilities {
 	c.Publisher, _ = p.(Publisher)
 	c.Screenshotter, _ = p.(Screenshotter)
 	c.Balancer, _ = p.(Balancer)
+	c.Confidant, _ = p.(Confidant)
 	return c
 }
 

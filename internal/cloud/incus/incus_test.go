@@ -100,7 +100,7 @@ func TestContract(t *testing.T) {
 			Provider: p, Owner: owner(t), Base: image,
 			BaseSpec: cloud.BaseSpec{Name: image.Name, Digest: image.Properties[cloud.PropertyRecipe]},
 			Patience: 2 * time.Minute, Boots: true, Booted: "-----END SSH HOST KEY KEYS-----",
-			Dial: dial, Rootfs: rootfs(t),
+			Dial: dial, Rootfs: rootfs(t), Kept: kept(time.Now()),
 		}
 	})
 }
