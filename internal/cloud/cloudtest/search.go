@@ -22,6 +22,18 @@ type Place struct {
 	But   []string  // folders below it that are left out
 }
 
+// OfIncus are the places where Incus keeps things on this host, but for the disks of servers: its database with all
+// old parts of it, logs, and what was written elsewhere since some time, images and temporary files too.
+func OfIncus(since time.Time) []Place {
+	const incus, database = "/var/lib/incus", "/var/lib/incus/database"
+	return []Place{
+		{Path: database}, {Path: "/var/log/incus"},
+		{Path: incus, Since: since, But: []string{database, incus + "/storage-pools", incus + "/disks"}},
+		{Path: "/run/incus", Since: since}, {Path: "/var/cache/incus", Since: since},
+		{Path: os.TempDir(), Since: since}, {Path: "/var/tmp", Since: since},
+	}
+}
+
 // Search lists the files of places that hold a secret, each once with the secret's number: as it is, in base64 and in
 // hexadecimal, plain or compressed by gzip. A secret has to be random and of 12 bytes or more. What goes away while it
 // is looked at does not count.
