@@ -23,7 +23,7 @@ func TestPrivateFilesComeBeforeTheFirstStart(t *testing.T) {
 	spec := oneServer
 	spec.Private = []cloud.PrivateFile{{Path: "/etc/hallmark/secrets.yaml", Content: "hunter22"}, {Path: "/etc/hallmark/more", Content: "hunter33"}}
 	writes := []string{
-		"POST /instances/web-1/files /etc 0755", "POST /instances/web-1/files /etc/hallmark 0755",
+		"POST /instances/web-1/files /etc/hallmark 0755",
 		"POST /instances/web-1/files /etc/hallmark/secrets.yaml 0600 hunter22", "POST /instances/web-1/files /etc/hallmark/more 0600 hunter33",
 	}
 	for name, c := range map[string]struct {

@@ -173,15 +173,8 @@ func (p *Provider) Confidential() {}
 func putPrivate(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) error {
 	made := map[string]bool{"/": true}
 	for _, f := range spec.Private {
-		for _, folder := range foldersOf(f.Path) {
-			if made[folder] {
-				continue
-			}
-			err := incusd.Patiently(ctx, c, spec.Name, func() error { return c.MakeFolder(ctx, spec.Name, folder, 0o755) })
-			if err != nil {
-				return err
-			}
-			made[folder] = true
+		if err := makeFolders(ctx, c, spec.Name, path.Dir(f.Path), made); err != nil {
+			return err
 		}
 		err := incusd.Patiently(ctx, c, spec.Name, func() error {
 			return c.WriteFile(ctx, spec.Name, f.Path, 0o600, strings.NewReader(string(f.Content)))
@@ -193,12 +186,22 @@ func putPrivate(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) er
 	return nil
 }
 
-// foldersOf lists the folders that a file lies in, the outermost first.
-func foldersOf(file string) (list []string) {
-	for folder := path.Dir(file); folder != "/"; folder = path.Dir(folder) {
-		list = append([]string{folder}, list...)
+// makeFolders makes a folder, and those it lies in if it cannot be made without: each request costs time.
+func makeFolders(ctx context.Context, c *incusd.Client, server, folder string, made map[string]bool) error {
+	if made[folder] {
+		return nil
 	}
-	return list
+	mkdir := func() error {
+		return incusd.Patiently(ctx, c, server, func() error { return c.MakeFolder(ctx, server, folder, 0o755) })
+	}
+	err := mkdir()
+	if above := path.Dir(folder); err != nil && !made[above] {
+		if err = makeFolders(ctx, c, server, above, made); err == nil {
+			err = mkdir()
+		}
+	}
+	made[folder] = err == nil
+	return err
 }
 
 func neverStarted(in incusd.Instance) bool {
