@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hallmark-ci/hallmark/internal/cloud/cloudtest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/report"
 )
@@ -213,6 +214,7 @@ func working(t *testing.T, l *ledger.Ledger, run, path, detail string) bool {
 // kill -9 while images build, while tests run and while an upgrade rolls.
 func TestNightlySurvivesEverything(t *testing.T) {
 	t.Parallel()
+	began := time.Now()
 	m := onRealServers(t, "schedules:\n  - {name: nightly, kind: nightly, cron: \"0 3 * * *\", timezone: Europe/Berlin}\n")
 	out, _ := m.hallmark("schedules")
 	if !regexp.MustCompile(`nightly +nightly +0 3 \* \* \* +Europe/Berlin +- +\d{4}-`).MatchString(out) {
@@ -287,6 +289,19 @@ func TestNightlySurvivesEverything(t *testing.T) {
 		t.Error("no environment had secrets, so the search for them proves nothing")
 	}
 	searchFiles(t, m.dir, secrets)
+	m.hallmark("gc")
+	places := cloudtest.OfIncus(began)
+	if found, err := cloudtest.Search([]string{id}, places...); err != nil || len(found) == 0 {
+		t.Errorf("the run itself is found nowhere, so the search for its secrets proves nothing: %v", err)
+	}
+	slices.Sort(secrets)
+	found, err := cloudtest.Search(slices.Compact(secrets), places...)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, f := range found {
+		t.Errorf("after the run and gc %s", f)
+	}
 	// Incus may have its pool mounted in a namespace of its own.
 	pool := "/proc/" + strings.TrimSpace(m.shell(`incus query /1.0 | sed -n 's/.*"server_pid": *\([0-9]*\).*/\1/p'`)) + "/root/var/lib/incus/storage-pools/hallmark/images"
 	for _, i := range r.Images {

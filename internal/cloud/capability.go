@@ -14,6 +14,7 @@ type Capabilities struct {
 	Screenshotter Screenshotter
 	Balancer      Balancer
 	DiskReader    DiskReader
+	Confidant     Confidant
 }
 
 // Snapshotter can take a server back to an earlier moment.
@@ -88,6 +89,7 @@ func CapabilitiesOf(p Provider) Capabilities {
 	c.Screenshotter, _ = p.(Screenshotter)
 	c.Balancer, _ = p.(Balancer)
 	c.DiskReader, _ = p.(DiskReader)
+	c.Confidant, _ = p.(Confidant)
 	return c
 }
 

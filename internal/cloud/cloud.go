@@ -157,7 +157,7 @@ type ServerSpec struct {
 	Network   NetworkID
 	Image     ImageID
 	Address   netip.Addr // the one that was reserved for Name
-	UserData  string     // cloud-init; may carry secrets: never logged, never stored by us
+	UserData  string     // cloud-init; no secrets: providers keep it, and programs on the server may read it
 	Token     string     // the same token gives the same server
 	Tags      Tags
 	CPUs      int   // 0: the provider's default
@@ -165,6 +165,10 @@ type ServerSpec struct {
 	DiskMiB   int64 // of the root file system; 0: the provider's default. Where a machine's disk is its image's, it is left alone
 	Processes int   // and threads; 0: the provider's default. Where a server is a machine of its own, it is left alone
 	Volumes   []VolumeID
+	// Private are files that are on the server before its first boot, for root alone (0600), and stay as long as it
+	// does, whoever starts it again. No other program on the server can have them from the provider, and nothing of
+	// the provider keeps them after the server's end: no record, no log, no file of its host. Only a Confidant does that.
+	Private []PrivateFile
 }
 
 // Server is a machine as its provider sees it.

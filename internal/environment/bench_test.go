@@ -171,7 +171,10 @@ func (h byHand) up(round string) (time.Duration, string) {
 			for _, v := range s.Volumes {
 				h.incus("", "storage", "volume", "create", "--project", project, "hallmark", s.Name+"-"+v.Name, fmt.Sprintf("size=%dMiB", v.SizeMiB))
 			}
-			h.incus(h.config(s, network, addresses), "launch", "--quiet", "--project", project, "--no-profiles", string(h.images[s.Role]), s.Name)
+			config, secrets := h.config(s, network, addresses)
+			h.incus(config, "init", "--quiet", "--project", project, "--no-profiles", string(h.images[s.Role]), s.Name)
+			h.incus(secrets, "file", "push", "--quiet", "--project", project, "--create-dirs", "--mode", "0600", "--uid", "0", "--gid", "0", "-", s.Name+puppet.SecretsPath)
+			h.incus("", "start", "--quiet", "--project", project, s.Name)
 			done("launch " + s.Name)
 		}
 	}
@@ -223,8 +226,8 @@ func (h byHand) provision(project, server string) error {
 	return nil
 }
 
-// config is the instance's configuration, for stdin: secrets are in it.
-func (h byHand) config(s product.Server, network string, addresses map[string]netip.Addr) string {
+// config is the instance's configuration, and its file with secrets, both for stdin.
+func (h byHand) config(s product.Server, network string, addresses map[string]netip.Addr) (config, secrets string) {
 	h.b.Helper()
 	launch := puppet.Launch{
 		Commit: h.product.Commit, Stage: puppet.StageLaunch, Environment: "byhand", Server: s.Name, Role: s.Role, Address: addresses[s.Name],
@@ -240,7 +243,9 @@ func (h byHand) config(s product.Server, network string, addresses map[string]ne
 		launch.Secrets["totp_seed"] = h.seed
 	}
 	for _, secret := range h.product.Secrets {
-		launch.Secrets[secret.Name] = strings.Repeat(secret.Name[:1], secret.Length)
+		if secret.For(s.Role) {
+			launch.Secrets[secret.Name] = strings.Repeat(secret.Name[:1], secret.Length)
+		}
 	}
 	devices := map[string]map[string]string{
 		"root": {"type": "disk", "path": "/", "pool": "hallmark"},
@@ -258,9 +263,11 @@ func (h byHand) config(s product.Server, network string, addresses map[string]ne
 	}
 	data, err := launch.UserData()
 	must(h.b, err)
-	config, err := yaml.Marshal(map[string]any{"config": map[string]string{"cloud-init.user-data": data}, "devices": devices})
+	text, err := yaml.Marshal(map[string]any{"config": map[string]string{"cloud-init.user-data": data}, "devices": devices})
 	must(h.b, err)
-	return string(config)
+	private, err := launch.Private()
+	must(h.b, err)
+	return string(text), private[0].Content
 }
 
 // remove takes a round away; what is gone already does not matter.

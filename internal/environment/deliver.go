@@ -21,14 +21,23 @@ func (e *Environment) deliverBaseStep(server string) Step {
 		if e.machine(server).Ready {
 			return nil
 		}
-		return e.deliverAsBootstrap(ctx, server, puppet.DeliverScript)
+		return e.asBootstrap(ctx, server, func(ctx context.Context, session remote.Session) error {
+			if !e.confides() {
+				if err := e.bring(ctx, session, server); err != nil {
+					return err
+				}
+			}
+			return e.sendCode(ctx, session, server, puppet.DeliverScript)
+		})
 	})
 }
 
 // unpackStep only puts the code there; startUnitStep sets the server to work.
 func (e *Environment) unpackStep(server string) Step {
 	return e.step("deliver code to "+server, func(ctx context.Context) error {
-		return e.deliverAsBootstrap(ctx, server, puppet.UnpackScript)
+		return e.asBootstrap(ctx, server, func(ctx context.Context, session remote.Session) error {
+			return e.sendCode(ctx, session, server, puppet.UnpackScript)
+		})
 	})
 }
 
@@ -42,12 +51,13 @@ func (e *Environment) startUnitStep(server string) Step {
 	})
 }
 
-// deliverAsBootstrap waits until the bootstrap user is let in, so it comes right after boot.
-func (e *Environment) deliverAsBootstrap(ctx context.Context, server string, script func(commit, tarball string) string) error {
-	return e.comingUp(ctx, server, func(ctx context.Context) error { return e.tryDelivery(ctx, server, script) })
+// asBootstrap delivers something as the bootstrap user. It waits until that user is let in, so it comes right after
+// boot. A server that has handed over has all of it.
+func (e *Environment) asBootstrap(ctx context.Context, server string, deliver func(context.Context, remote.Session) error) error {
+	return e.comingUp(ctx, server, func(ctx context.Context) error { return e.tryDelivery(ctx, server, deliver) })
 }
 
-func (e *Environment) tryDelivery(ctx context.Context, server string, script func(commit, tarball string) string) error {
+func (e *Environment) tryDelivery(ctx context.Context, server string, deliver func(context.Context, remote.Session) error) error {
 	var session remote.Session
 	look, door := e.watchState(server), e.newDoor(e.ready)
 	door.booted = true // its host keys are known
@@ -75,8 +85,11 @@ func (e *Environment) tryDelivery(ctx context.Context, server string, script fun
 		}
 		return door.shut(ctx, began, err), err
 	})
-	if err != nil {
+	if err != nil && e.Origin() == Base {
 		return beforeProduct(server, err)
+	}
+	if err != nil {
+		return err
 	}
 	if started {
 		return nil
@@ -85,7 +98,7 @@ func (e *Environment) tryDelivery(ctx context.Context, server string, script fun
 		// The server is at work now, and may hand over before its turn to be waited for comes.
 		defer e.ways.leave(bootstrapAt(server))
 	}
-	return e.sendCode(ctx, session, server, script)
+	return deliver(ctx, session)
 }
 
 // reported reports whether a server has provisioned itself and removed the bootstrap user: then no code can be

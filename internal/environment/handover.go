@@ -9,7 +9,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
-// The hand-over is the moment at which a server from a base replaces the bootstrap user by the admin.
+// The hand-over is the moment at which a server that has a bootstrap user (see bootstraps) replaces the bootstrap user by the admin.
 // The server announces it, closes the door to new logins, waits until Hallmark's sessions are gone, and
 // only then removes the user. Hallmark has one session at a time and ends it when the server announces the
 // hand-over; the record notes that; from then on the bootstrap user is dialled only by the proof that it
@@ -43,7 +43,7 @@ func (e *Environment) arrive(ctx context.Context, server string) (s remote.Sessi
 // record says so, or the server said so on its console to a process that died before it took note.
 func (e *Environment) handedOver(ctx context.Context, server string) (bool, error) {
 	m := e.machine(server)
-	if e.Origin() != Base || m.handedOver() {
+	if !e.bootstraps() || m.handedOver() {
 		return true, nil
 	}
 	if e.ways.open(bootstrapAt(server)) { // the watch inside it will say so

@@ -235,7 +235,7 @@ func (e *Environment) saidOnConsole(ctx context.Context, m machine) (puppet.Stat
 			return s, true
 		}
 	}
-	over := m.Status == nil && e.Origin() == Base && bytes.Contains(console, []byte(puppet.HandOverPrefix))
+	over := m.Status == nil && e.bootstraps() && bytes.Contains(console, []byte(puppet.HandOverPrefix))
 	return puppet.Status{Commit: m.Commit, Stage: stage, Outcome: puppet.Converged}, over
 }
 

@@ -61,8 +61,11 @@ func (e *Environment) provisionSteps(now []machine) []Step {
 	var steps []Step
 	for _, m := range now {
 		steps = append(steps, e.hostKeysStep(m.Name))
-		if e.Origin() == Base {
+		switch {
+		case e.Origin() == Base:
 			steps = append(steps, e.deliverBaseStep(m.Name))
+		case e.bootstraps():
+			steps = append(steps, e.bringStep(m.Name))
 		}
 	}
 	for _, m := range now {
@@ -189,6 +192,11 @@ func (e *Environment) launchStep(server string) Step {
 		for _, v := range m.Volumes {
 			spec.Volumes = append(spec.Volumes, v.ID)
 		}
+		if e.confides() {
+			if spec.Private, err = private(launch); err != nil {
+				return err
+			}
+		}
 		made, err := e.site.Provider.Launch(ctx, spec)
 		if err != nil {
 			return err
@@ -228,7 +236,7 @@ func (e *Environment) launch(m machine) (puppet.Launch, error) {
 		Packages: r.Spec.Product.Puppet.Packages, CacheURL: r.Network.Cache, Timeout: e.puppetTimeout(),
 		OnBase: r.Spec.Origin == Base, Deadline: r.Spec.Deadline,
 	}
-	if l.OnBase {
+	if e.bootstraps() {
 		key, err := publicLine(e.keys.bootstrap)
 		if err != nil {
 			return puppet.Launch{}, err
@@ -238,6 +246,7 @@ func (e *Environment) launch(m machine) (puppet.Launch, error) {
 	if r.Stage == puppet.StageBake {
 		return l, nil
 	}
+	l.Awaits = !e.confides()
 	key, err := publicLine(e.keys.admin)
 	if err != nil {
 		return puppet.Launch{}, err
@@ -253,8 +262,10 @@ func (e *Environment) launch(m machine) (puppet.Launch, error) {
 		l.Volumes[v.Name] = v.Path
 	}
 	e.mu.Lock()
-	for name, value := range e.keys.secrets {
-		l.Secrets[name] = value
+	for _, s := range e.rec.Spec.Product.Secrets {
+		if s.For(m.Role) {
+			l.Secrets[s.Name] = e.keys.secrets[s.Name]
+		}
 	}
 	e.mu.Unlock()
 	if m.Bastion {

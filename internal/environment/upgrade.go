@@ -2,8 +2,6 @@ package environment
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
@@ -63,12 +61,7 @@ func (e *Environment) Deliver(server string) Step {
 		if err != nil {
 			return err
 		}
-		for _, f := range files {
-			if err := session.Put(ctx, f.Path, strings.NewReader(f.Content), f.Mode, true); err != nil {
-				return fmt.Errorf("write %s: %w", f.Path, err)
-			}
-		}
-		return nil
+		return e.putFiles(ctx, session, files)
 	})
 }
 

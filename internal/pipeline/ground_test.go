@@ -179,7 +179,7 @@ topology:
   - {role: db, volumes: [{name: data, size: 1GiB}]}
   - {role: web, after: [db]}
 secrets:
-  - {name: db_password, length: 24}
+  - {name: db_password, length: 24, roles: [db, web]}
 `,
 		"puppet/manifests/site.pp": "notice('hello')\n",
 		"suites/smoke/all.yaml":    "service: {ssh: {running: true}}\n",

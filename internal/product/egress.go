@@ -18,7 +18,7 @@ func (p *Product) Refused(policy egress.Policy, most Most) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", File, err)
 	}
-	return config.Decode(File, data, &file{policy: &policy, most: &most})
+	return config.Decode(File, data, &file{policy: &policy, most: &most, released: true})
 }
 
 // checkEgress looks at what the product asks for: at each entry, and at all together.

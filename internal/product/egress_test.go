@@ -22,11 +22,11 @@ func TestEgressThatAddsUp(t *testing.T) {
 		"  - 169.254.169.254:80\n",
 		"  - '[::1]:22'\n",
 	} {
-		if _, err := decode([]byte(asks + list)); err == nil || !strings.Contains(err.Error(), "hallmark.yaml:") || !strings.Contains(err.Error(), "egress") {
+		if _, err := decode([]byte(asks+list), false); err == nil || !strings.Contains(err.Error(), "hallmark.yaml:") || !strings.Contains(err.Error(), "egress") {
 			t.Errorf("%q: %v", list, err)
 		}
 	}
-	if _, err := decode([]byte(asks + "  - 192.0.2.7:443\n")); err != nil {
+	if _, err := decode([]byte(asks+"  - 192.0.2.7:443\n"), false); err != nil {
 		t.Error(err)
 	}
 }

@@ -31,8 +31,9 @@ type file struct {
 	Logs      []fileLogRule       `key:"logs"`
 	Seal      []fileSealRule      `key:"seal"`
 
-	policy *egress.Policy // what the installation allows; nil: that is not known here
-	most   *Most          // likewise
+	released bool           // it does not change any more
+	policy   *egress.Policy // what the installation allows; nil: that is not known here
+	most     *Most          // likewise
 }
 
 type filePuppet struct {
@@ -74,8 +75,9 @@ type fileVolume struct {
 }
 
 type fileSecret struct {
-	Name   string `key:"name,required"`
-	Length int    `key:"length"`
+	Name   string   `key:"name,required"`
+	Length int      `key:"length"`
+	Roles  []string `key:"roles"`
 }
 
 type fileLogRule struct {
@@ -118,7 +120,7 @@ func (f *file) Check(at config.Place) {
 	}
 	f.checkRoles(at)
 	f.checkTopology(at)
-	unique(at, "secrets", f.Secrets, func(s fileSecret) string { return s.Name })
+	f.checkSecrets(at)
 	f.checkEgress(at)
 	f.checkMost(at)
 	for i, l := range f.Logs {
@@ -132,6 +134,32 @@ func (f *file) Check(at config.Place) {
 			f.known(at, fmt.Sprintf("seal[%d].role", i), s.Role)
 		}
 	}
+}
+
+// checkSecrets wants every secret to name the roles that need it. Code that was released before they did goes on
+// giving them to all.
+func (f *file) checkSecrets(at config.Place) {
+	unique(at, "secrets", f.Secrets, func(s fileSecret) string { return s.Name })
+	for i, s := range f.Secrets {
+		key := fmt.Sprintf("secrets[%d]", i)
+		if len(s.Roles) == 0 && !f.released {
+			at.Problem(key+".roles", fmt.Sprintf("no role is named, so no server would get the secret %s", s.Name), "name the roles whose servers need it, such as `roles: ["+f.someRole()+"]`, or remove the secret")
+		}
+		for j, role := range s.Roles {
+			f.known(at, fmt.Sprintf("%s.roles[%d]", key, j), role)
+		}
+		unique(at, key+".roles", s.Roles, func(role string) string { return role })
+	}
+}
+
+// someRole is a role for an example: one behind the bastion, if there is one.
+func (f *file) someRole() string {
+	for _, name := range f.roleNames() {
+		if !f.Roles[name].Bastion {
+			return name
+		}
+	}
+	return "web"
 }
 
 func (f *file) checkRoles(at config.Place) {

@@ -46,7 +46,7 @@ topology:
 `
 
 func TestTopology(t *testing.T) {
-	p, err := decode([]byte(good))
+	p, err := decode([]byte(good), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,9 +117,11 @@ func TestBadFile(t *testing.T) {
 		{"two bastions", replace("db: {health", "db: {bastion: true, health")},
 		{"several bastions of a role", replace("{role: bastion}", "{role: bastion, count: 2}")},
 		{"role twice in the topology", good + "  - {role: web}\n"},
-		{"secret twice", good + "secrets: [{name: a}, {name: b}, {name: a}]\n"},
-		{"reserved secret", good + "secrets: [{name: totp_seed}]\n"},
-		{"secret that Puppet cannot look up", good + "secrets: [{name: Site-Key, length: 4}]\n"},
+		{"secret twice", good + "secrets: [{name: a, roles: [db]}, {name: b, roles: [db]}, {name: a, roles: [web]}]\n"},
+		{"reserved secret", good + "secrets: [{name: totp_seed, roles: [bastion]}]\n"},
+		{"secret that Puppet cannot look up", good + "secrets: [{name: Site-Key, length: 4, roles: [db]}]\n"},
+		{"secrets without roles", good + "secrets: [{name: a}, {name: b, roles: []}]\n"},
+		{"secrets of strange roles", good + "secrets:\n- name: a\n  roles: [db, dbs]\n- {name: b, roles: [db, db]}\n"},
 		{"egress", good + "egress: [example.org:443, \"192.0.2.1\", 192.0.2.0/24:0, 192.0.2.1/24:443, 0.0.0.0/0:443]\n"},
 		{"log rule", good + "logs: [{match: \"(\", reason: x}, {match: \".*\", reason: x}, {match: a, reason: \" \"}, {match: a, reason: b, role: we}]\n"},
 		{"seal rule", good + "seal: [{path: srv/key, reason: x}, {path: \"/etc/*\", reason: x}, {path: \"/*/key\", reason: x}, {path: \"/srv/**/key\", reason: x}, {path: \"/srv/[\", reason: x}, {path: /srv/../key, reason: x}, {path: /srv/key, reason: \" \"}, {path: /srv/key, reason: x, role: we}, {path: /srv/b, reason: x}, {path: /srv/b, reason: y}]\n"},
@@ -131,7 +133,7 @@ func TestBadFile(t *testing.T) {
 	}
 	var said strings.Builder
 	for _, c := range cases {
-		_, err := decode([]byte(c.text))
+		_, err := decode([]byte(c.text), false)
 		if err == nil {
 			t.Errorf("%s: accepted", c.name)
 			continue
@@ -145,7 +147,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte("version: 1\nname: x\nroles: {a: {bastion: true}}\ntopology: [{role: a}]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := decode(data)
+		p, err := decode(data, false)
 		if err != nil {
 			return
 		}
@@ -157,7 +159,7 @@ func FuzzDecode(f *testing.F) {
 
 func FuzzProcedure(f *testing.F) {
 	f.Add([]byte("version: 1\nsteps: [{role: bastion}, {role: db, batch: all}, {role: web}]\n"))
-	p, err := decode([]byte(good))
+	p, err := decode([]byte(good), false)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -124,8 +124,8 @@ func walk(dir string, checkout bool) ([]string, error) {
 }
 
 // Unused finds what exists in the product and would silently not be used: tests that no run runs, Puppet code
-// and data that no server applies, files that servers would not get as they are. What it finds is
-// config.Errors.
+// and data that no server applies, files that servers would not get as they are; and secrets that servers
+// read and are not given. What it finds is config.Errors.
 func (p *Product) Unused() error {
 	all, err := p.listing()
 	if err != nil {
@@ -133,7 +133,7 @@ func (p *Product) Unused() error {
 	}
 	all = p.own(all)
 	var problems []*config.Error
-	for _, look := range []func([]entry) ([]*config.Error, error){p.lost, p.strayTests, p.suites, p.strayPuppet, p.roleClasses, p.hiera, p.strayOthers} {
+	for _, look := range []func([]entry) ([]*config.Error, error){p.lost, p.strayTests, p.suites, p.strayPuppet, p.roleClasses, p.hiera, p.strangeSecrets, p.strayOthers} {
 		found, err := look(all)
 		if err != nil {
 			return err

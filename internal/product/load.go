@@ -16,16 +16,16 @@ import (
 // not be used is wrong, too. What is wrong comes as config.Errors, all of it at once, with paths relative
 // to dir.
 func Load(dir, commit string) (*Product, error) {
-	return load(dir, commit, (*Product).Unused)
+	return load(dir, commit, false)
 }
 
-// Read is Load without Unused: for code that was released, from which upgrades begin and which does not
-// change any more.
+// Read is Load for code that was released, from which upgrades begin and which does not change any more:
+// without Unused, and secrets that name no roles are every role's.
 func Read(dir, commit string) (*Product, error) {
-	return load(dir, commit, func(*Product) error { return nil })
+	return load(dir, commit, true)
 }
 
-func load(dir, commit string, look func(*Product) error) (*Product, error) {
+func load(dir, commit string, released bool) (*Product, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("product: %w", err)
@@ -37,7 +37,7 @@ func load(dir, commit string, look func(*Product) error) (*Product, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", File, err)
 	}
-	p, err := decode(data)
+	p, err := decode(data, released)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,11 @@ func load(dir, commit string, look func(*Product) error) (*Product, error) {
 		}
 		return err
 	}
-	if err := errors.Join(collect(p.loadProcedure()), collect(p.checkLayout()), collect(p.checkSuites()), collect(look(p))); err != nil {
+	look := p.Unused
+	if released {
+		look = func() error { return nil }
+	}
+	if err := errors.Join(collect(p.loadProcedure()), collect(p.checkLayout()), collect(p.checkSuites()), collect(look())); err != nil {
 		return nil, err
 	}
 	if err := config.Join(problems); err != nil {
@@ -60,8 +64,8 @@ func load(dir, commit string, look func(*Product) error) (*Product, error) {
 }
 
 // decode reads hallmark.yaml.
-func decode(data []byte) (*Product, error) {
-	var f file
+func decode(data []byte, released bool) (*Product, error) {
+	f := file{released: released}
 	if err := config.Decode(File, data, &f); err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func TestRefusesTheGreedy(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, File), []byte(greedy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := decode([]byte(greedy))
+	p, err := decode([]byte(greedy), false)
 	if err != nil {
 		t.Fatal(err)
 	}

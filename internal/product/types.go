@@ -1,6 +1,9 @@
 package product
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Product is a validated hallmark.yaml: what the users' infrastructure consists of at one commit.
 type Product struct {
@@ -65,11 +68,15 @@ type Volume struct {
 	SizeMiB int64
 }
 
-// Secret is generated anew for every environment.
+// Secret is generated anew for every environment, and given to the servers of its roles only.
 type Secret struct {
 	Name   string
-	Length int // characters
+	Length int      // characters
+	Roles  []string // none, of code that was released before secrets named roles: every role
 }
+
+// For reports whether the servers of a role get the secret.
+func (s Secret) For(role string) bool { return len(s.Roles) == 0 || slices.Contains(s.Roles, role) }
 
 // LogRule names log lines that are known and harmless.
 type LogRule struct {

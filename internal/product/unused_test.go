@@ -24,6 +24,25 @@ hierarchy:
   - {name: Common, path: common.yaml}
 `
 
+// secretTree is a product whose bastion and whose db read the secrets that they have.
+func secretTree() tree {
+	return tree{
+		"hallmark.yaml":                                  good + "secrets:\n- {name: db_key, roles: [db]}\n",
+		"puppet/manifests/site.pp":                       "include \"role::${facts['hallmark_role']}\"\ninclude profile::everywhere\n",
+		"puppet/hiera.yaml":                              someHiera,
+		"puppet/data/common.yaml":                        "secret::fixed: the same everywhere\n",
+		"puppet/data/role/web.yaml":                      "b: 1\n",
+		"puppet/modules/role/manifests/web.pp":           "class role::web {\n  contain profile::web\n}\n",
+		"puppet/modules/role/manifests/db.pp":            "class role::db {\n  contain profile::db\n}\n",
+		"puppet/modules/role/manifests/bastion.pp":       "class role::bastion {\n  contain profile::totp\n}\n",
+		"puppet/modules/profile/manifests/web.pp":        "class profile::web { }\n",
+		"puppet/modules/profile/manifests/db.pp":         "class profile::db {\n  $x = lookup('secret::db_key')\n  $y = lookup('secret::fixed')\n}\n",
+		"puppet/modules/profile/manifests/totp.pp":       "class profile::totp {\n  $seed = lookup('secret::totp_seed')\n}\n",
+		"puppet/modules/profile/manifests/everywhere.pp": "class profile::everywhere { }\n",
+		"puppet/modules/profile/functions/launched.pp":   "function profile::launched() {\n  $facts['hallmark_stage'] == 'launch'\n}\n",
+	}
+}
+
 // hieraTree is a product with data for Hiera.
 func hieraTree(hiera string) tree {
 	return tree{"puppet/hiera.yaml": hiera, "puppet/data/common.yaml": "a: 1\n", "puppet/data/role/web.yaml": "b: 1\n"}
@@ -72,6 +91,15 @@ func TestUnused(t *testing.T) {
 		{"levels that hold nothing", hieraTree(someHiera + "  - {name: Site, path: site.yaml}\n  - {name: Parts, glob: \"parts/*.yaml\"}\n  - {name: Stage, path: \"stage/%{hallmark_stage}.yaml\"}\n")},
 		{"data that no level reads", with(hieraTree(someHiera), tree{"puppet/data/role/wbe.yaml": "a: 1\n", "puppet/data/web.json": "{}", "puppet/more.eyaml": "a: 1\n"})},
 		{"a key of hiera.yaml twice", hieraTree(someHiera + "defaults: {datadir: other}\n")},
+
+		{"secrets that others have", with(secretTree(), tree{
+			"puppet/modules/profile/manifests/web.pp":        "# lookup('secret::comment')\nclass profile::web {\n  include profile::app, profile::totp\n  $a = lookup('secret::db_key')\n  $b = epp('profile/x.epp')\n  $c = profile::key()\n}\n",
+			"puppet/modules/profile/manifests/app.pp":        "class profile::app {\n  if profile::launched() {\n    if $facts['hallmark_stage'] == 'launch' {\n      file { '/x': content => lookup('secret::nowhere', Sensitive[String]) }\n    } else {\n      $y = lookup('secret::db_key')\n    }\n  }\n}\n",
+			"puppet/modules/profile/manifests/totp.pp":       "class profile::totp {\n  $seed = lookup('secret::totp_seed')\n}\n",
+			"puppet/modules/profile/templates/x.epp":         "lookup('secret::text')\n<%# lookup('secret::comment') %>\n<%= lookup('secret::db_key').unwrap %>\n",
+			"puppet/modules/profile/functions/key.pp":        "function profile::key() {\n  lookup(\"secret::db_key\")\n}\n",
+			"puppet/modules/profile/manifests/everywhere.pp": "class profile::everywhere {\n  $a = lookup('secret::nowhere')\n}\n",
+		})},
 
 		{"other procedures", tree{"release/procedure.yml": "version: 1\n", "procedure.yaml": "version: 1\n", "release/web.yaml": "a: 1\n"}},
 		{"another product file", tree{"hallmark.yml": "version: 1\n"}},
@@ -136,6 +164,32 @@ func TestNothingUnused(t *testing.T) {
   - {name: Mapped, mapped_paths: [facts.list, each, "each/%{each}.yaml"]}
   - {name: Function, lookup_key: own::lookup}
 `), tree{"puppet/data/os/Debian.yaml": "a: 1\n", "puppet/data/parts/a/b.json": "{}", "puppet/data/parts/c.yaml": "a: 1\n", "puppet/data/each/1.yaml": "a: 1\n"}),
+		"secrets that only some servers read": with(secretTree(), tree{
+			"puppet/modules/profile/manifests/everywhere.pp": `class profile::everywhere (Boolean $key = false) {
+  # lookup('secret::db_key')
+  $hash = '#{' # a brace that opens nothing
+  if $facts['hallmark_role'] == 'db' {
+    if profile::launched() { $a = lookup('secret::db_key') }
+  } elsif $key {
+    $b = lookup('secret::db_key')
+  } else {
+    $c = lookup('secret::nowhere')
+  }
+  case $facts['hallmark_role'] {
+    'bastion': { include profile::totp }
+    default: { }
+  }
+  $d = $key ? { true => lookup('secret::db_key'), default => '' }
+  if profile::is('db') { include profile::db }
+  $e = lookup('secret::db_key', String, 'first', 'none')
+  $f = lookup('secret::db_key') |$k| { 'none' }
+  $g = "class { 'profile::db': }"
+  file { '/x': require => Class['profile::db'] }
+}
+`,
+			"puppet/modules/profile/spec/x.pp":           "$x = lookup('secret::nowhere')\n",
+			"puppet/modules/profile/manifests/unused.pp": "class profile::unused {\n  $x = lookup('secret::nowhere')\n}\n",
+		}),
 		"classes of roles": {
 			"puppet/modules/role/manifests/web.pp": "x\n", "puppet/modules/role/manifests/db.pp": "x\n", "puppet/modules/role/manifests/bastion.pp": "x\n",
 			"puppet/modules/role/manifests/base.pp": "x\n",
@@ -199,6 +253,26 @@ func TestReadTakesReleasedCode(t *testing.T) {
 	}
 	if err := p.Unused(); err == nil {
 		t.Error("a Puppetfile is not told of")
+	}
+}
+
+// Code that was released before secrets named roles is given to all, as it was.
+func TestReleasedSecretsAreEveryRoles(t *testing.T) {
+	files := goodTree()
+	files["hallmark.yaml"] = good + "secrets: [{name: old}, {name: new, roles: [db]}]\n"
+	dir := t.TempDir()
+	files.write(t, dir)
+	if _, err := Load(dir, ""); err == nil || !strings.Contains(err.Error(), "secrets[0].roles") {
+		t.Errorf("a secret without roles: %v", err)
+	}
+	p, err := Read(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for role, want := range map[string][]bool{"web": {true, false}, "db": {true, true}} {
+		if got := []bool{p.Secrets[0].For(role), p.Secrets[1].For(role)}; !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", role, got, want)
+		}
 	}
 }
 

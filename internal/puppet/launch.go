@@ -79,12 +79,13 @@ type Launch struct {
 	Bastion     netip.Addr
 	Peers       map[string]Peer   // by server name
 	Volumes     map[string]string // volume name → the neutral path where it is attached
-	Secrets     Secrets           // name → value; given to Hiera as secret::<name>
+	Secrets     Secrets           // name → value; given to Hiera as secret::<name>. They are in Private, and not in UserData
 	Packages    []string          // Debian packages that the first Puppet run needs
 	CacheURL    string            // package cache, "" for none
 	Timeout     time.Duration     // for packages and Puppet together; 0: 30 minutes
 	Deadline    time.Time         // when the server powers itself off, even if Hallmark is gone; zero: never
 	Bootstrap   *Bootstrap        // nil: none
+	Awaits      bool              // Private comes after the boot, brought by the bootstrap user: the script waits for it
 	OnBase      bool              // the image has neither script nor unit: bring them
 }
 
@@ -116,17 +117,28 @@ func (l Launch) Files() ([]File, error) {
 			File{"/etc/systemd/system/" + DeadlineTimer, 0o644, fmt.Sprintf(deadlineTimer, l.Deadline.UTC().Format(time.DateTime))},
 			File{"/etc/systemd/system/" + strings.TrimSuffix(DeadlineTimer, "timer") + "service", 0o644, deadlineService})
 	}
-	if len(l.Secrets) > 0 {
-		s, err := l.secrets()
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, File{SecretsPath, 0o600, s})
+	private, err := l.Private()
+	if err != nil {
+		return nil, err
 	}
-	return append(files, File{SettingsPath, 0o644, l.settings()}), nil
+	return append(append(files, private...), File{SettingsPath, 0o644, l.settings()}), nil
 }
 
-// UserData is the cloud-config that makes a new server provision itself. It may carry secrets.
+// Private are those of the files that hold secrets: for root alone. At StageLaunch there is always one, so that a
+// server whose role lost its last secret keeps none.
+func (l Launch) Private() ([]File, error) {
+	if l.Stage != StageLaunch {
+		return nil, nil
+	}
+	s, err := l.secrets()
+	if err != nil {
+		return nil, err
+	}
+	return []File{{SecretsPath, 0o600, s}}, nil
+}
+
+// UserData is the cloud-config that makes a new server provision itself. It holds nothing of Private: a provider
+// keeps user-data, and on some every program of the server can read it.
 func (l Launch) UserData() (string, error) {
 	files, err := l.Files()
 	if err != nil {
@@ -170,7 +182,10 @@ func (l Launch) UserData() (string, error) {
 		})
 	}
 	for _, f := range files {
-		if !l.OnBase && (f.Path == ScriptPath || f.Path == UnitPath) {
+		switch {
+		case f.Path == SecretsPath, f.Path == UnitPath && !l.OnBase:
+			continue
+		case f.Path == ScriptPath && !l.OnBase && !l.Awaits: // an image of an older Hallmark has one that does not wait
 			continue
 		}
 		put := file{Path: f.Path, Permissions: fmt.Sprintf("%04o", f.Mode), Owner: "root:root", Content: f.Content}
@@ -271,6 +286,9 @@ func (l Launch) settings() string {
 	fmt.Fprintf(&b, "HALLMARK_TIMEOUT=%d\n", int(timeout.Seconds()))
 	if l.CacheURL != "" {
 		fmt.Fprintf(&b, "HALLMARK_CACHE=\"%s\"\n", l.CacheURL)
+	}
+	if l.Awaits && l.Bootstrap != nil {
+		b.WriteString("HALLMARK_SECRETS=awaited\n")
 	}
 	if l.Bootstrap != nil {
 		fmt.Fprintf(&b, "HALLMARK_BOOTSTRAP_USER=%s\n", l.Bootstrap.User)

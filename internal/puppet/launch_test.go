@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,19 +117,59 @@ func TestUserDataOfPrebuilt(t *testing.T) {
 		facts.Hallmark.Volumes["data"] != "/mnt/hallmark/data" || facts.Hallmark.Admin.Keys[0] != key {
 		t.Errorf("facts %+v", facts)
 	}
-	secrets, ok := strings.CutPrefix(files[SecretsPath], "0600\n")
-	if !ok {
-		t.Errorf("secrets are not 0600: %q", files[SecretsPath][:4])
-	}
-	var values map[string]string
-	if err := yaml.Unmarshal([]byte(secrets), &values); err != nil || values["secret::db_password"] != "s3cret: 'it\" is" {
-		t.Errorf("secrets %v, %v", values, err)
-	}
-	if strings.Contains(files[SettingsPath]+files[FactsPath], "s3cret") {
-		t.Error("a secret in a file that everybody may read")
-	}
 	if !strings.Contains(files[AptPath], `Acquire::http::Proxy "http://10.90.0.1:3142";`) {
 		t.Errorf("apt: %s", files[AptPath])
+	}
+}
+
+// Secrets are in a file for root alone, which is in Files and Private, and not in user-data, which providers keep.
+func TestSecretsAreNotInUserData(t *testing.T) {
+	for _, l := range []Launch{launch(), {Commit: "0123abcd", Stage: StageLaunch, Server: "web-1", Role: "web"}} {
+		for _, onBase := range []bool{true, false} {
+			l.OnBase = onBase
+			text, err := l.UserData()
+			if err != nil || strings.Contains(text, "s3cret") || strings.Contains(text, "db_password") {
+				t.Errorf("user-data has a secret, %v: %s", err, text)
+			}
+			if _, files := parse(t, l); files[SecretsPath] != "" {
+				t.Errorf("user-data writes %s", SecretsPath)
+			}
+			private, err := l.Private()
+			if err != nil || len(private) != 1 || private[0].Path != SecretsPath || private[0].Mode != 0o600 {
+				t.Fatalf("private files %v, %v", private, err)
+			}
+			var values map[string]string
+			if err := yaml.Unmarshal([]byte(private[0].Content), &values); err != nil || len(values) != len(l.Secrets) || values["secret::db_password"] != l.Secrets["db_password"] {
+				t.Errorf("secrets %v, %v", values, err)
+			}
+			all, err := l.Files()
+			if err != nil || !slices.Contains(all, private[0]) || all[len(all)-1].Path != SettingsPath {
+				t.Errorf("files %v, %v", all, err)
+			}
+			for _, f := range all {
+				if f.Path != SecretsPath && strings.Contains(f.Content, "s3cret") {
+					t.Errorf("%s has a secret", f.Path)
+				}
+			}
+		}
+	}
+	bake := Launch{Commit: "0123abcd", Stage: StageBake, Server: "bench", Role: "web"}
+	if private, err := bake.Private(); err != nil || len(private) > 0 {
+		t.Errorf("at stage bake there are %v, %v", private, err)
+	}
+}
+
+// Where secrets are brought, the server is told to wait, and has a script that does.
+func TestUserDataOfAwaitedSecrets(t *testing.T) {
+	l := launch()
+	l.Awaits, l.Bootstrap = true, &Bootstrap{User: "hallmark-bootstrap", PublicKey: key}
+	c, files := parse(t, l)
+	if len(c.Users) != 1 || files[ScriptPath] == "" || files[UnitPath] != "" || !strings.Contains(files[SettingsPath], "\nHALLMARK_SECRETS=awaited\n") {
+		t.Errorf("users %v, files %v", c.Users, slices.Sorted(maps.Keys(files)))
+	}
+	l.Bootstrap = nil // an upgrade, which brings its files before it starts the unit
+	if _, files := parse(t, l); strings.Contains(files[SettingsPath], "awaited") {
+		t.Error("it would wait for nobody")
 	}
 }
 

@@ -31,7 +31,7 @@ func TestShellSyntax(t *testing.T) {
 func TestScriptKeepsToTheContract(t *testing.T) {
 	for _, want := range []string{
 		`say "report `, "hallmark-provision: $*", SettingsPath[len("/etc/hallmark/"):], "/var/log/hallmark", "last_run_report.yaml",
-		"again_run_report.yaml", "packages.unreachable", "puppet.failed", "puppet.timeout", "HALLMARK_BOOTSTRAP_USER",
+		"again_run_report.yaml", "packages.unreachable", "puppet.failed", "puppet.timeout", "HALLMARK_BOOTSTRAP_USER", "HALLMARK_SECRETS",
 		"handover=" + HandOverPath, `say "hand-over: `, fmt.Sprintf("patience=%.0f ", HandOverPatience.Seconds()),
 	} {
 		if !strings.Contains(script, want) {

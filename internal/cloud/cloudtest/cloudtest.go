@@ -6,6 +6,7 @@ package cloudtest
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,6 +37,9 @@ type Fixture struct {
 	Dial func(ctx context.Context, address netip.AddrPort) error
 	// Rootfs is a small root file system for cloud.BaseImporter; it is never launched. Empty: not tested.
 	Rootfs string
+	// Kept lists where this host keeps a text, as Search does: the provider's own records, logs and files, but not the
+	// disks of its servers. Nil: what a Confidant keeps is not tested.
+	Kept func(text string) ([]string, error)
 	// Cannot names chapters that this place cannot tell, each with the reason. They are reported as skipped.
 	Cannot map[string]string
 	// Family spells "any base whose name begins with this" as BaseSpec.Name. Nil: prefix + "*".
@@ -53,7 +57,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 	if f.Family == nil {
 		f.Family = func(prefix string) string { return prefix + "*" }
 	}
-	s := &story{Fixture: f, deadline: time.Now().Add(2 * time.Hour).UTC().Truncate(time.Second)}
+	s := &story{Fixture: f, deadline: time.Now().Add(2 * time.Hour).UTC().Truncate(time.Second), private: rand.Text(), public: rand.Text()}
 	t.Cleanup(func() { s.clear(t) })
 
 	chapters := []chapter{
@@ -62,6 +66,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"network", s.networks},
 		{"volume", s.volumes},
 		{"launch", s.launch},
+		{"private files", s.privateFiles},
 		{"console", s.console},
 		{"screen", s.screen},
 		{"admin way", s.adminWay},
@@ -78,6 +83,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"cancelled context", s.cancelled},
 		{"owned", s.owned},
 		{"removal", s.removal},
+		{"nothing private is kept", s.privateIsGone},
 	}
 	if err := leavesOut(chapters, f.Cannot); err != nil {
 		t.Error(err)
@@ -127,6 +133,9 @@ type story struct {
 	server   cloud.Server // the one that is up now
 	gone     cloud.ServerID
 	captured cloud.Image
+
+	private string // random: what a private file holds
+	public  string // random: what user-data holds, which a provider may keep
 }
 
 // tags are those of everything that the suite makes, with one more for the role.
@@ -149,8 +158,11 @@ func (s *story) serverSpec(token string, image cloud.ImageID) cloud.ServerSpec {
 		Name: "web-1", Network: s.network.ID, Image: image, Address: s.network.Addresses["web-1"], Token: token,
 		Tags: s.tags("web"), Volumes: []cloud.VolumeID{s.volume.ID},
 	}
+	if s.confidant() {
+		spec.Private = s.privateFile()
+	}
 	if s.Boots {
-		spec.UserData = "#cloud-config\nruncmd:\n- [sh, -c, '" +
+		spec.UserData = "#cloud-config\n# " + s.public + "\nruncmd:\n- [sh, -c, '" + s.tellsPrivate(spec.Private) +
 			`echo "contract: volume holds ($(cat ` + s.volume.Path + `/mark 2>/dev/null))" >/dev/console; ` +
 			`echo kept >` + s.volume.Path + "/mark; sync']\n"
 	}

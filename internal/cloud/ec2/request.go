@@ -36,6 +36,8 @@ func (p *Provider) request(call string, spec cloud.ServerSpec) (request, error) 
 		return request{}, refuse(call, "no image")
 	case spec.Network == "":
 		return request{}, refuse(call, "no network")
+	case len(spec.Private) > 0: // user-data is for every program on the instance: it is no place for them
+		return request{}, refuse(call, "EC2 has no way to bring private files")
 	case !name.MatchString(spec.Name):
 		return request{}, refuse(call, "the name must match %s", name)
 	}

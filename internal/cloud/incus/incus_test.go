@@ -95,12 +95,15 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	cloudtest.Run(t, func(t *testing.T) cloudtest.Fixture {
 		p := provider(t)
-		image := base(t, p)
+		image, began := base(t, p), time.Now()
 		return cloudtest.Fixture{
 			Provider: p, Owner: owner(t), Base: image,
 			BaseSpec: cloud.BaseSpec{Name: image.Name, Digest: image.Properties[cloud.PropertyRecipe]},
 			Patience: 2 * time.Minute, Boots: true, Booted: "-----END SSH HOST KEY KEYS-----",
 			Dial: dial, Rootfs: rootfs(t),
+			Kept: func(text string) ([]string, error) {
+				return cloudtest.Search([]string{text}, cloudtest.OfIncus(began)...)
+			},
 		}
 	})
 }

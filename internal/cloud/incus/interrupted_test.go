@@ -2,6 +2,7 @@ package incus
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,12 +21,15 @@ type fakeIncus struct {
 	mu      sync.Mutex
 	answers map[string][]http.HandlerFunc // the last one stays
 	asked   []string
+	told    []string // what was asked, with its body; of files the path and the mode, too
 }
 
 func (f *fakeIncus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/1.0")
+	body, _ := io.ReadAll(r.Body)
 	f.mu.Lock()
 	f.asked = append(f.asked, call)
+	f.told = append(f.told, strings.TrimSpace(fmt.Sprint(call, " ", r.URL.Query().Get("path"), " ", r.Header.Get("X-Incus-mode"), " ", string(body))))
 	answer := reply("[]")
 	if list := f.answers[call]; len(list) > 0 {
 		answer = list[0]

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 
@@ -44,7 +45,8 @@ func (p *Provider) lookup(ctx context.Context, id cloud.ServerID) (*incusd.Clien
 }
 
 // Launch creates and starts a container and waits until Incus has done both, which takes less than
-// a second once the image is unpacked on the pool, so that a refusal is reported here.
+// a second once the image is unpacked on the pool, so that a refusal is reported here. Private files are written
+// into its root file system in between: what is in its configuration, Incus keeps in its database.
 func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Server, error) {
 	call := "launch " + spec.Name
 	project := string(spec.Network)
@@ -57,6 +59,11 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 		return cloud.Server{}, refuse(call, "no image")
 	case !spec.Address.Is4():
 		return cloud.Server{}, refuse(call, "no IPv4 address")
+	}
+	for _, f := range spec.Private {
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path {
+			return cloud.Server{}, refuse(call, "%q is no path of a private file", f.Path)
+		}
 	}
 	c := p.connect(project)
 	_, err := launched(ctx, c, spec)
@@ -124,7 +131,7 @@ func taken(err error) bool {
 	return strings.Contains(said, "instance") && strings.Contains(said, "already exists")
 }
 
-// discreet hides what Incus says about user-data: it might quote it, and it may hold secrets.
+// discreet leaves out what Incus says about user-data: it might quote it, and it is long.
 func discreet(err error) error {
 	if strings.Contains(err.Error(), "user-data") {
 		return errors.New("the user-data is not what cloud-init understands")
@@ -132,8 +139,8 @@ func discreet(err error) error {
 	return err
 }
 
-// completeLaunch starts a server that was created but never started: the one who launched it died
-// in between. A server that somebody stopped later stays stopped. One that cannot be started was perhaps
+// completeLaunch gives a server that was never started its private files and starts it; a create without such
+// files has done that itself, unless the one who launched it died in between. A server that somebody stopped later stays stopped. One that cannot be started was perhaps
 // left half made by an Incus that was killed: nothing has ever run in it, so it is made anew, once.
 func (p *Provider) completeLaunch(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) error {
 	if err := incusd.Settle(ctx, c, incusd.On(spec.Name)); err != nil {
@@ -143,15 +150,64 @@ func (p *Provider) completeLaunch(ctx context.Context, c *incusd.Client, spec cl
 	if err != nil || !neverStarted(found) {
 		return err
 	}
-	start := incusd.StateChange{Action: "start"}
-	if err = p.switchTo(ctx, c, spec.Name, start); err == nil || classify(err) != cloud.CodeRefused {
+	if err = p.begin(ctx, c, spec); err == nil || classify(err) != cloud.CodeRefused {
 		return err
 	}
 	p.cfg.Log.Warn("a server that was created and never started is made anew", "server", spec.Name, "err", err)
 	if removed := c.DeleteInstance(ctx, spec.Name); removed != nil && !absent(removed) {
 		return errors.Join(err, removed)
 	}
-	return p.create(ctx, c, spec)
+	if err := p.create(ctx, c, spec); err != nil || len(spec.Private) == 0 {
+		return err
+	}
+	return p.begin(ctx, c, spec)
+}
+
+// begin starts a server for the first time, with its private files.
+func (p *Provider) begin(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) error {
+	if err := putPrivate(ctx, c, spec); err != nil {
+		return err
+	}
+	return p.switchTo(ctx, c, spec.Name, incusd.StateChange{Action: "start"})
+}
+
+// Confidential says that private files are brought: see cloud.Confidant.
+func (p *Provider) Confidential() {}
+
+// putPrivate writes private files into the root file system of a server that was never started, by Incus' own
+// access to its files. They pass through Incus' memory and are in no configuration, so in no record of it.
+func putPrivate(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) error {
+	made := map[string]bool{"/": true}
+	for _, f := range spec.Private {
+		if err := makeFolders(ctx, c, spec.Name, path.Dir(f.Path), made); err != nil {
+			return err
+		}
+		err := incusd.Patiently(ctx, c, spec.Name, func() error {
+			return c.WriteFile(ctx, spec.Name, f.Path, 0o600, strings.NewReader(string(f.Content)))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeFolders makes a folder, and those it lies in if it cannot be made without: each request costs time.
+func makeFolders(ctx context.Context, c *incusd.Client, server, folder string, made map[string]bool) error {
+	if made[folder] {
+		return nil
+	}
+	mkdir := func() error {
+		return incusd.Patiently(ctx, c, server, func() error { return c.MakeFolder(ctx, server, folder, 0o755) })
+	}
+	err := mkdir()
+	if above := path.Dir(folder); err != nil && !made[above] {
+		if err = makeFolders(ctx, c, server, above, made); err == nil {
+			err = mkdir()
+		}
+	}
+	made[folder] = err == nil
+	return err
 }
 
 func neverStarted(in incusd.Instance) bool {
@@ -185,7 +241,7 @@ func (p *Provider) container(ctx context.Context, c *incusd.Client, spec cloud.S
 		}
 		devices[deviceName(volume.Name)] = p.volumeDevice(volume.Name)
 	}
-	n := incusd.NewInstance{Name: spec.Name, Image: string(spec.Image), Config: config, Devices: devices, Start: true}
+	n := incusd.NewInstance{Name: spec.Name, Image: string(spec.Image), Config: config, Devices: devices, Start: len(spec.Private) == 0}
 	n.Wall(p.bounds(spec))
 	return n, nil
 }

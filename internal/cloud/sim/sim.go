@@ -68,7 +68,7 @@ func New(opts Options) *Cloud {
 }
 
 // Open makes a cloud whose state is kept in the file at path, which is made if it is not there. Every
-// call reads and writes the file under a lock, so several processes may share it. User-data is not kept.
+// call reads and writes the file under a lock, so several processes may share it. Neither user-data nor private files are kept.
 func Open(path string, opts Options) (*Cloud, error) {
 	c := New(opts)
 	c.disk = &disk{path: path}

@@ -167,6 +167,7 @@ type told struct {
 	stage        puppet.Stage
 	admin        puppet.Admin
 	bastion      bool
+	awaits       bool // secrets are brought
 }
 
 func (h *host) told() told {
@@ -178,6 +179,8 @@ func (h *host) told() told {
 			t.commit = value
 		case "HALLMARK_STAGE":
 			t.stage = puppet.Stage(value)
+		case "HALLMARK_SECRETS":
+			t.awaits = value == "awaited"
 		}
 	}
 	var facts struct {
@@ -215,9 +218,13 @@ func (w *World) newHost(s cloud.Server, spec cloud.ServerSpec) (*host, error) {
 	for _, f := range config.Files {
 		h.files[f.Path] = f.Content
 	}
+	for _, f := range spec.Private {
+		h.files[f.Path] = string(f.Content)
+	}
 	if len(config.Users) > 0 && len(config.Users[0].Keys) > 0 {
 		h.bootstrap = config.Users[0].Keys[0]
-	} else if t := h.told(); t.commit != "" { // a prebuilt image: its unit starts at boot
+	}
+	if t := h.told(); t.commit != "" && h.files[puppet.UnitPath] == "" { // a prebuilt image: its unit starts at boot
 		h.files[codePath(t.commit)] = "code"
 		h.start(w.clock.Now())
 	}
@@ -248,6 +255,9 @@ func (w *World) settle(h *host) {
 		return
 	}
 	t := h.told()
+	if t.awaits && h.files[puppet.SecretsPath] == "" {
+		return
+	}
 	s := &puppet.Status{
 		Commit: t.commit, Stage: t.stage, Outcome: puppet.Converged, Exit: 2, Run: h.runs,
 		Started: h.began, Finished: h.began.Add(w.takes),
