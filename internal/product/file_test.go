@@ -171,6 +171,23 @@ func FuzzProcedure(f *testing.F) {
 	})
 }
 
+// Whatever stands in a manifest or template, what is left of it has its lines where they were.
+func FuzzCertain(f *testing.F) {
+	f.Add("class a (Boolean $x) {\n  if $x { $y = lookup('secret::z') } elsif b() { } else { }\n  # '{\n  $d = $x ? { true => \"${x}\\\"\", default => '#' }\n}\n")
+	f.Add("<%= lookup('secret::z') %>\n<%# if %>\xff\xfe'\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, source := range []string{text, tagged(text)} {
+			rest, words := certain(source)
+			for _, got := range []string{source, rest, words} {
+				if len(got) != len(text) || strings.Count(got, "\n") != strings.Count(text, "\n") {
+					t.Fatalf("%q became %q", text, got)
+				}
+			}
+			readsIn(rest)
+		}
+	})
+}
+
 func FuzzParserProblems(f *testing.F) {
 	f.Add([]byte("Error: Could not parse for environment production: Syntax error at '}' (file: /x/a.pp, line: 3, column: 1)\n"))
 	f.Fuzz(func(t *testing.T, said []byte) {

@@ -240,14 +240,15 @@ func tagged(text string) string {
 	}
 }
 
-// blank gives as many lines, all of them empty.
+// blank gives as many bytes and lines, all of them empty.
 func blank(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r >= 0x80 {
-			return r
+	out := bytes.Repeat([]byte(" "), len(text))
+	for i := range len(text) {
+		if text[i] == '\n' {
+			out[i] = '\n'
 		}
-		return ' '
-	}, text)
+	}
+	return string(out)
 }
 
 var (
