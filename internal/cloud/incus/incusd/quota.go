@@ -19,8 +19,8 @@ const Btrfs = "btrfs"
 // hold them by themselves. It takes root, and may take a minute.
 //
 // btrfs stops counting, and from then on lets everybody write without end, when a subvolume with a large tree
-// is removed: the kernel's limit for that (qgroups/drop_subtree_threshold, 3 since Linux 6.10) is forgotten at
-// every mount. 8 is the height of no tree. What was not counted meanwhile is counted again (a rescan).
+// is removed: from a height on that qgroups/drop_subtree_threshold says. It is 3 after every mount (seen on Linux
+// 6.18), and 8 is the height of no tree. What was not counted meanwhile is counted again (a rescan).
 func HoldQuotas(ctx context.Context, pool Pool) error {
 	if pool.Driver != Btrfs {
 		return nil
