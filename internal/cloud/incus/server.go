@@ -58,6 +58,9 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 	case !spec.Address.Is4():
 		return cloud.Server{}, refuse(call, "no IPv4 address")
 	}
+	if err := p.holdQuotas(ctx); err != nil {
+		return cloud.Server{}, err
+	}
 	c := p.connect(project)
 	_, err := launched(ctx, c, spec)
 	if absent(err) {
@@ -202,6 +205,9 @@ func (p *Provider) bounds(spec cloud.ServerSpec) incusd.Bounds {
 
 // Servers asks once for all projects.
 func (p *Provider) Servers(ctx context.Context, filter cloud.Filter) ([]cloud.Server, error) {
+	if err := p.holdQuotas(ctx); err != nil && ctx.Err() == nil {
+		p.cfg.Log.Warn("servers may fill the storage pool", "err", err)
+	}
 	all, err := p.connect("").AllInstances(ctx)
 	if err != nil {
 		return nil, fail("list servers", err)
