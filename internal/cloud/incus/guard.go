@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-
-	"github.com/hallmark-ci/hallmark/internal/cloud/incus/incusd"
 )
 
 // guarded is a table of our own beside Incus'. For every bridge Incus lets port 53 of the whole host
@@ -28,14 +26,16 @@ table inet hallmark {
 // the quotas of the storage pool. So it is called whenever a process begins to work with Incus and before a
 // network is made.
 func (p *Provider) guard(ctx context.Context) error {
-	pool, err := p.connect("").Pool(ctx, p.cfg.Pool)
-	if err != nil {
-		return fail("find storage pool "+p.cfg.Pool, err)
-	}
-	if err := incusd.HoldQuotas(ctx, pool); err != nil {
-		return fail("make the quotas of storage pool "+p.cfg.Pool+" hold, which takes root", err)
+	if err := p.holdQuotas(ctx); err != nil {
+		return err
 	}
 	return p.guardDNS(ctx)
+}
+
+// holdQuotas sees to it that root disks and volumes are bounded. It is called as often as servers are looked at,
+// for the kernel may give up on that at any time.
+func (p *Provider) holdQuotas(ctx context.Context) error {
+	return fail("make the quotas of storage pool "+p.cfg.Pool+" hold, which takes root", p.quotas.Hold(ctx))
 }
 
 // guardDNS loads the table.

@@ -54,6 +54,7 @@ var usual = incusd.Bounds{CPUShare: 100, MemoryMiB: 2048, DiskMiB: 8192, Process
 // own connection.
 type Provider struct {
 	cfg       Config
+	quotas    incusd.Quotas
 	addresses chan struct{} // held while a free /24 is picked: one at a time
 }
 
@@ -91,6 +92,13 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 		return nil, refuse("connect", "the range %s has no IPv4 /24", cfg.Range)
 	}
 	p := &Provider{cfg: cfg, addresses: make(chan struct{}, 1)}
+	pool, err := p.connect("").Pool(ctx, cfg.Pool)
+	if err != nil {
+		return nil, fail("find storage pool "+cfg.Pool, err)
+	}
+	if p.quotas, err = incusd.QuotasOf(ctx, pool); err != nil {
+		return nil, fail("find the quotas of storage pool "+cfg.Pool+", which takes root", err)
+	}
 	return p, p.guard(ctx)
 }
 

@@ -65,6 +65,9 @@ func (p *Provider) Launch(ctx context.Context, spec cloud.ServerSpec) (cloud.Ser
 			return cloud.Server{}, refuse(call, "%q is no path of a private file", f.Path)
 		}
 	}
+	if err := p.holdQuotas(ctx); err != nil {
+		return cloud.Server{}, err
+	}
 	c := p.connect(project)
 	_, err := launched(ctx, c, spec)
 	if absent(err) {
@@ -258,6 +261,9 @@ func (p *Provider) bounds(spec cloud.ServerSpec) incusd.Bounds {
 
 // Servers asks once for all projects.
 func (p *Provider) Servers(ctx context.Context, filter cloud.Filter) ([]cloud.Server, error) {
+	if err := p.holdQuotas(ctx); err != nil && ctx.Err() == nil {
+		p.cfg.Log.Warn("servers may fill the storage pool", "err", err)
+	}
 	all, err := p.connect("").AllInstances(ctx)
 	if err != nil {
 		return nil, fail("list servers", err)

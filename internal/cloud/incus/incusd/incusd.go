@@ -2,7 +2,7 @@
 // of Incus): a Client with a method for each request that Hallmark makes, and what Incus 6.0 gives up for a
 // passing reason, done again until it is done. Provider and laboratory both build on it; what their nouns
 // are on Incus is theirs. So it also has what both do to the instances of theirs: the walls around each
-// (Wall, Resolver), and what the API does not reach on the daemon's host (HoldQuotas, RemoveInstanceLogs).
+// (Wall, Resolver), and what the API does not reach on the daemon's host (Quotas, RemoveInstanceLogs).
 //
 // Every method is one request that ends with its context. Where the daemon works in the background, the
 // method returns when that operation has ended; Incus goes on with it when the waiting ends early. Types

@@ -18,7 +18,7 @@ func InstanceLogs(logs, project, instance string) string {
 }
 
 // RemoveInstanceLogs removes what Incus leaves in its logs of an instance that it removed: its console, among
-// other things. The API does not reach it. Incus itself would wait for a day or two.
+// other things. The API does not reach it. Incus itself keeps it until its logs expire.
 func RemoveInstanceLogs(logs, project, instance string) error {
 	if project == "" || instance == "" || strings.ContainsAny(project+instance, "/_") { // no folder of one instance
 		return nil

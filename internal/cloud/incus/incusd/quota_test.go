@@ -1,6 +1,7 @@
 package incusd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +17,7 @@ func TestHoldQuotas(t *testing.T) {
 		threshold string
 	}{
 		"off":          {map[string]string{}, []string{"quota enable"}, ""},
-		"stopped":      {map[string]string{"enabled": "1\n", "inconsistent": "1\n", "drop_subtree_threshold": "3\n"}, []string{"quota rescan -w"}, "8"},
+		"stopped":      {map[string]string{"enabled": "1\n", "inconsistent": "1\n", "drop_subtree_threshold": "3\n"}, []string{"quota rescan"}, "8"},
 		"will stop":    {map[string]string{"enabled": "1\n", "inconsistent": "0\n", "drop_subtree_threshold": "3\n"}, nil, "8"},
 		"held":         {map[string]string{"enabled": "1\n", "inconsistent": "0\n", "drop_subtree_threshold": "8\n"}, nil, "8\n"},
 		"older kernel": {map[string]string{"enabled": "1\n", "inconsistent": "0\n"}, nil, ""},
@@ -29,9 +30,12 @@ func TestHoldQuotas(t *testing.T) {
 				}
 			}
 			var ran []string
-			err := holdQuotas(dir, func(args ...string) (string, error) {
+			err := holdQuotas(dir, func(args ...string) error {
 				ran = append(ran, strings.Join(args, " "))
-				return "", nil
+				if args[1] == "rescan" {
+					return errors.New("exit status 1: ERROR: quota rescan failed: Operation now in progress")
+				}
+				return nil
 			})
 			threshold, _ := os.ReadFile(filepath.Join(dir, "drop_subtree_threshold"))
 			if err != nil || !slices.Equal(ran, c.runs) || string(threshold) != c.threshold {
@@ -39,7 +43,7 @@ func TestHoldQuotas(t *testing.T) {
 			}
 		})
 	}
-	if err := HoldQuotas(t.Context(), Pool{Name: "no such pool", Driver: "zfs"}); err != nil {
+	if q, err := QuotasOf(t.Context(), Pool{Name: "no such pool", Driver: "zfs"}); err != nil || q.Hold(t.Context()) != nil {
 		t.Errorf("another driver: %v", err)
 	}
 }

@@ -70,7 +70,7 @@ func TestRequests(t *testing.T) {
 		`POST /1.0/projects?project=env-1 {"config":{"user.k":"v"},"description":"d","name":"p"}`: func(ctx context.Context, c *Client) error {
 			return c.CreateProject(ctx, "p", "d", config)
 		},
-		`POST /1.0/storage-pools/pool/volumes?project=env-1 {"config":{"user.k":"v"},"content_type":"filesystem","name":"data","type":"custom"}`: func(ctx context.Context, c *Client) error {
+		`POST /1.0/storage-pools/pool/volumes?project=env-1 {"config":{"security.shifted":"true","user.k":"v"},"content_type":"filesystem","name":"data","type":"custom"}`: func(ctx context.Context, c *Client) error {
 			return c.CreateVolume(ctx, "pool", "data", config)
 		},
 		`POST /1.0/storage-pools/pool/volumes?project=env-1 {"config":{"user.k":"v"},"content_type":"filesystem","name":"copy","source":{"name":"data","pool":"pool","type":"copy","volume_only":true},"type":"custom"}`: func(ctx context.Context, c *Client) error {

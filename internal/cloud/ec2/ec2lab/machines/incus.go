@@ -37,6 +37,7 @@ type Incus struct {
 	project string
 	bridge  string
 	table   string
+	quotas  incusd.Quotas
 
 	mu       sync.Mutex
 	ends     []End
@@ -74,7 +75,10 @@ func NewIncus(ctx context.Context, cfg IncusConfig) (*Incus, error) {
 	}
 	pool, err := h.connect("").Pool(ctx, h.cfg.Pool)
 	if err == nil {
-		err = incusd.HoldQuotas(ctx, pool)
+		h.quotas, err = incusd.QuotasOf(ctx, pool)
+	}
+	if err == nil {
+		err = h.quotas.Hold(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make the quotas of storage pool %s hold: %w", h.cfg.Pool, err)

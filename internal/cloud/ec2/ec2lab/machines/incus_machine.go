@@ -136,6 +136,9 @@ func (h *Incus) Destroy(ctx context.Context, id string) error {
 
 // Running implements Host.
 func (h *Incus) Running(ctx context.Context) (map[string]bool, error) {
+	if err := h.quotas.Hold(ctx); err != nil && ctx.Err() == nil {
+		h.cfg.Log.Warn("machines may fill the storage pool", "err", err)
+	}
 	all, err := h.connect(h.project).Instances(ctx)
 	if err != nil {
 		return nil, err
