@@ -282,9 +282,7 @@ func differ(t *testing.T, p cloud.Provider, owner string, image cloud.ImageID) {
 }
 
 // lateUnit writes the planted secret as the server shuts down, after all cleaning. The unit itself has it in pieces.
-const lateUnit = `[Unit]
-DefaultDependencies=no
-[Service]
+const lateUnit = `[Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/true

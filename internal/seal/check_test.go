@@ -447,19 +447,20 @@ func TestBoundOfFindings(t *testing.T) {
 // What belongs to one server is found with its content: equal files of two servers are seen to be equal.
 func TestIdentities(t *testing.T) {
 	disk := fstest.MapFS{
-		"etc/machine-id":       {Data: []byte("0123456789abcdef0123456789abcdef\n")},
-		"srv/app/tls.pem":      {Data: []byte(keys(t)["pkcs8"])},
-		"var/log/syslog":       {Data: []byte("a trace")},
-		"root/.netrc":          {Data: []byte("machine h login u password p9\n")},
-		"etc/nvme/hostid":      {},
-		"etc/ssh/ssh_config":   {Data: []byte("Host *\n")},
-		"usr/share/x/some.pem": {Data: []byte(keys(t)["pkcs8"])},
+		"etc/machine-id":          {Data: []byte("0123456789abcdef0123456789abcdef\n")},
+		"srv/app/tls.pem":         {Data: []byte(keys(t)["pkcs8"])},
+		"var/log/syslog":          {Data: []byte("a trace")},
+		"root/.netrc":             {Data: []byte("machine h login u password p9\n")},
+		"etc/nvme/hostid":         {},
+		"var/lib/dbus/machine-id": {Data: []byte("/etc/machine-id"), Mode: fs.ModeSymlink | 0o777},
+		"etc/ssh/ssh_config":      {Data: []byte("Host *\n")},
+		"usr/share/x/some.pem":    {Data: []byte(keys(t)["pkcs8"])},
 	}
 	first, err := Identities(t.Context(), disk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if paths := slices.Sorted(maps.Keys(first)); !slices.Equal(paths, []string{"/etc/machine-id", "/srv/app/tls.pem"}) {
+	if paths := slices.Sorted(maps.Keys(first)); !slices.Equal(paths, []string{"/etc/machine-id", "/srv/app/tls.pem", "/var/lib/dbus/machine-id"}) || first["/var/lib/dbus/machine-id"] != first["/etc/machine-id"] {
 		t.Errorf("identities %v", paths)
 	}
 	disk["etc/machine-id"].Data = []byte("f123456789abcdef0123456789abcdef\n")

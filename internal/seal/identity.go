@@ -32,7 +32,11 @@ func Identities(ctx context.Context, disk fs.FS) (map[string]string, error) {
 }
 
 func digest(disk fs.FS, full string) (string, error) {
-	content, err := disk.Open(strings.TrimPrefix(full, "/"))
+	name := strings.TrimPrefix(full, "/")
+	if target, info := (&check{disk: disk}).follow(name); info != nil {
+		name = target // full is a link
+	}
+	content, err := disk.Open(name)
 	if err != nil {
 		return "", err
 	}
