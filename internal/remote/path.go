@@ -166,6 +166,11 @@ func (p *Path) dial(ctx context.Context) (*link, error) {
 		return nil, verdict.Errorf(verdict.Unexplained, p.bastion.Name, "log in: %w", err)
 	}
 	if f, ok := p.bastion.factor.(*Factor); ok {
+		leave, err := f.enter(ctx)
+		if err != nil {
+			return nil, p.bastion.blame(ctx, fmt.Errorf("given up waiting for another login to end: %w", err))
+		}
+		defer leave()
 		if err := f.wait(ctx); err != nil {
 			return nil, p.bastion.blame(ctx, fmt.Errorf("given up waiting for the next TOTP step: %w", err))
 		}
