@@ -29,6 +29,7 @@ func (v *Verifier) accessTests(place Place) []Test {
 			add("the key alone is refused", v.login(fromOutside, asAdmin, remote.NoCode, remote.FactorDemanded))
 			add("a code of another seed is refused", v.login(fromOutside, asAdmin, remote.ForeignCode, remote.FactorRefused))
 			add("an old code is refused", v.login(fromOutside, asAdmin, remote.OldCode, remote.FactorRefused))
+			add("a used code is refused", v.login(fromOutside, asAdmin, remote.UsedCode, remote.FactorRefused))
 			add("root is refused", v.login(fromOutside, asRoot, remote.NoCode, remote.KeyRefused))
 			add("the bootstrap user is refused", v.login(fromOutside, asBootstrap, remote.NoCode, remote.KeyRefused))
 		} else {
@@ -39,9 +40,6 @@ func (v *Verifier) accessTests(place Place) []Test {
 		add("the bootstrap user is gone", bootstrapGone)
 		add("another environment is unreachable", v.neighbourUnreachable)
 		add("an address that is not on the allow-list is unreachable", v.outsideUnreachable)
-		if s.Bastion { // last: it waits for the next code, if that of now let a session in
-			add("a used code is refused", v.login(fromOutside, asAdmin, remote.UsedCode, remote.FactorRefused))
-		}
 	}
 	return tests
 }

@@ -65,10 +65,12 @@ type Factor struct {
 	steps Steps
 	clock Clock
 
-	door chan struct{} // held by a login that may be asked for a code, from before its connection to its end
-	turn chan struct{} // held while a step is being claimed
-	mu   sync.Mutex
-	last int64 // the newest step known to be used
+	door     chan struct{} // held by a login that may be asked for a code, from before its connection to its end
+	turn     chan struct{} // held while a step is being claimed
+	mu       sync.Mutex
+	last     int64 // the newest step known to be used
+	given    int64 // the newest step whose code Code gave
+	admitted int64 // the newest step whose code is known to have let in
 }
 
 // NewFactor takes a base32 seed. With nil steps a restarted process may use a code again, which a
@@ -117,8 +119,25 @@ func (f *Factor) Code(ctx context.Context) (string, error) {
 		if !ok {
 			continue // another process used it
 		}
+		f.mu.Lock()
+		f.given = step
+		f.mu.Unlock()
 		return codeOf(*f.seed, step)
 	}
+}
+
+// admit notes that the code that was given last let in. Whoever calls it holds the door.
+func (f *Factor) admit() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.admitted = f.given
+}
+
+// spent gives the newest step whose code let in; 0 if there is none yet.
+func (f *Factor) spent() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.admitted
 }
 
 // enter waits until no other login with this seed is under way; leave ends the turn. A bastion keeps what it

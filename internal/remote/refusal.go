@@ -48,22 +48,12 @@ type given string
 
 func (c given) Code(context.Context) (string, error) { return string(c), nil }
 
-// kept answers with a fresh code and keeps it.
-type kept struct {
-	factor *Factor
-	code   string
-}
-
-func (k *kept) Code(ctx context.Context) (code string, err error) {
-	k.code, err = k.factor.Code(ctx)
-	return k.code, err
-}
-
 // TryLogin tries a login from this host and says how it was refused. An error means that it could
 // not be tried, so nothing is proved: another host key, a connection that broke, a cancelled
 // context, a code that was never asked for, a used code that did not let in the first time. Unreachable
 // proves something only of a server that is known to be up: see to that. With a network that drops, it takes
-// Options.LoginTimeout. For UsedCode it waits for a code that is fresh, as Factor.Code does.
+// Options.LoginTimeout. For UsedCode it uses up a code first, and waits for that as Factor.Code does, if
+// the current one has not let in yet.
 func TryLogin(ctx context.Context, t Attempt, o Options) (Refusal, error) {
 	a, o := account{Server: t.Server}, o.withDefaults()
 	if t.Code == NoCode {
@@ -101,32 +91,39 @@ func TryLogin(ctx context.Context, t Attempt, o Options) (Refusal, error) {
 // reuses is how often reuse begins anew if a step ends meanwhile.
 const reuses = 3
 
-// reuse logs in with a fresh code, and tries the same code again. Both happen in the code's own step, or it is
-// done anew: later the code might be refused for its age.
+// reuse tries a code that let in: the current one, if a session has just begun with it, else one that it logs in
+// with itself. It does so in the code's own step, or tries another: later a code might be refused for its age.
 func reuse(ctx context.Context, a account, f *Factor, o Options) (Refusal, error) {
 	for range reuses {
-		if err := f.wait(ctx); err != nil {
-			return "", a.blame(ctx, fmt.Errorf("given up waiting for the next TOTP step: %w", err))
-		}
-		fresh := &kept{factor: f}
-		a.factor = fresh
-		l, err := dial(ctx, a, o)
-		if err != nil {
-			var e *loginError
-			if errors.As(err, &e) && e.at == stageNoFactor && ctx.Err() == nil {
-				return Accepted, nil // no code is needed at all
+		if f.spent() != stepOf(f.clock.Now()) {
+			if err := f.wait(ctx); err != nil {
+				return "", a.blame(ctx, fmt.Errorf("given up waiting for the next TOTP step: %w", err))
 			}
-			return "", a.blame(ctx, fmt.Errorf("nothing is proved of a used code, for the fresh one did not let in: %w", err))
+			a.factor = f
+			l, err := dial(ctx, a, o)
+			if err != nil {
+				var e *loginError
+				if errors.As(err, &e) && e.at == stageNoFactor && ctx.Err() == nil {
+					return Accepted, nil // no code is needed at all
+				}
+				return "", a.blame(ctx, fmt.Errorf("nothing is proved of a used code, for the fresh one did not let in: %w", err))
+			}
+			f.admit()
+			_ = l.Close()
 		}
-		_ = l.Close()
-		a.factor = given(fresh.code)
+		step := f.spent()
+		code, err := codeOf(*f.seed, step)
+		if err != nil {
+			return "", notTried(a, err)
+		}
+		a.factor = given(code)
 		refusal, err := try(ctx, a, o)
-		if now, err := codeOf(*f.seed, stepOf(f.clock.Now())); err == nil && now != fresh.code && refusal == FactorRefused {
+		if refusal == FactorRefused && stepOf(f.clock.Now()) != step {
 			continue
 		}
 		return refusal, err
 	}
-	return "", notTried(a, fmt.Errorf("two logins took longer than the %v of one code, %d times", stepLength, reuses))
+	return "", notTried(a, fmt.Errorf("logging in took longer than the %v of one code, %d times", stepLength, reuses))
 }
 
 // try logs in with what an account has.

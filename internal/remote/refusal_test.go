@@ -129,6 +129,43 @@ func TestUsedCodeIsClaimed(t *testing.T) {
 	}
 }
 
+// The code that a session has just begun with is a used one: no other is waited for. One that did not let in is none.
+func TestUsedCodeOfASession(t *testing.T) {
+	h := newTwoHops(t, Options{})
+	f := newFactor(t, nil, h.clock)
+	path := NewPath(h.bastion.bastion("testadmin", h.key, f), Options{})
+	defer path.Close()
+	try := func() (Refusal, error) {
+		return TryLogin(t.Context(), Attempt{Server: h.bastion.server("bastion", "testadmin", h.key), Code: UsedCode, Factor: f}, Options{})
+	}
+	if _, err := path.Bastion(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := try(); got != FactorRefused || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if dialled, logins := h.bastion.count(); dialled != 2 || logins != 1 {
+		t.Errorf("%d connections and %d logins, want the session and one that is refused", dialled, logins)
+	}
+	h.bastion.set(func(b *behaviour) { b.reuses = true })
+	if got, err := try(); got != Accepted || err != nil {
+		t.Errorf("a bastion that takes used codes: %q, %v", got, err)
+	}
+
+	path.Close()
+	h.bastion.set(func(b *behaviour) { b.reuses, b.limited = false, true })
+	h.clock.advance(stepLength)
+	if _, err := NewPath(h.bastion.bastion("testadmin", h.key, f), Options{}).Bastion(t.Context()); err == nil {
+		t.Error("let in without a code")
+	}
+	h.bastion.set(func(b *behaviour) { b.limited = false })
+	logins := func() int { _, n := h.bastion.count(); return n }
+	before := logins()
+	if got, err := try(); got != FactorRefused || err != nil || logins() != before+1 {
+		t.Errorf("%q, %v, after %d logins", got, err, logins()-before)
+	}
+}
+
 // A code that is refused once its step is over is refused for its age perhaps, so another is tried.
 func TestUsedCodeThatGotOld(t *testing.T) {
 	for _, late := range []int{1, reuses} {
