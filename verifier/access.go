@@ -26,14 +26,16 @@ func (v *Verifier) accessTests(place Place) []Test {
 			tests = append(tests, Test{Tier: Build, Suite: accessSuite, Name: name, Server: s.Name, run: asked(name, s, find)})
 		}
 		if s.Bastion {
-			add("the key alone is refused", v.login(fromOutside, asAdmin, "", remote.FactorDemanded))
-			add("a wrong code is refused", v.login(fromOutside, asAdmin, "000000", remote.FactorRefused))
-			add("root is refused", v.login(fromOutside, asRoot, "", remote.KeyRefused))
-			add("the bootstrap user is refused", v.login(fromOutside, asBootstrap, "", remote.KeyRefused))
+			add("the key alone is refused", v.login(fromOutside, asAdmin, remote.NoCode, remote.FactorDemanded))
+			add("a code of another seed is refused", v.login(fromOutside, asAdmin, remote.ForeignCode, remote.FactorRefused))
+			add("an old code is refused", v.login(fromOutside, asAdmin, remote.OldCode, remote.FactorRefused))
+			add("a used code is refused", v.login(fromOutside, asAdmin, remote.UsedCode, remote.FactorRefused))
+			add("root is refused", v.login(fromOutside, asRoot, remote.NoCode, remote.KeyRefused))
+			add("the bootstrap user is refused", v.login(fromOutside, asBootstrap, remote.NoCode, remote.KeyRefused))
 		} else {
-			add("a direct login is refused by the network", v.login(fromOutside, asAdmin, "", remote.Unreachable))
-			add("root is refused", v.login(fromBastion, asRoot, "", remote.KeyRefused))
-			add("the bootstrap user is refused", v.login(fromBastion, asBootstrap, "", remote.KeyRefused))
+			add("a direct login is refused by the network", v.login(fromOutside, asAdmin, remote.NoCode, remote.Unreachable))
+			add("root is refused", v.login(fromBastion, asRoot, remote.NoCode, remote.KeyRefused))
+			add("the bootstrap user is refused", v.login(fromBastion, asBootstrap, remote.NoCode, remote.KeyRefused))
 		}
 		add("the bootstrap user is gone", bootstrapGone)
 		add("another environment is unreachable", v.neighbourUnreachable)
@@ -76,7 +78,11 @@ func (v *Verifier) host() Host {
 type thisHost struct{}
 
 func (thisHost) TryLogin(ctx context.Context, attempt remote.Attempt) (remote.Refusal, error) {
-	return remote.TryLogin(ctx, attempt, remote.Options{LoginTimeout: refusalTime})
+	var o remote.Options
+	if attempt.Code == remote.NoCode { // else it is for a bastion, which is up
+		o.LoginTimeout = refusalTime
+	}
+	return remote.TryLogin(ctx, attempt, o)
 }
 
 func (thisHost) Connect(ctx context.Context, address string) error {
@@ -101,13 +107,13 @@ const (
 )
 
 // login tries one and wants it to be refused in one way.
-func (v *Verifier) login(outside bool, as account, code string, want remote.Refusal) func(context.Context, Place, environment.Server) (string, error) {
+func (v *Verifier) login(outside bool, as account, code remote.Code, want remote.Refusal) func(context.Context, Place, environment.Server) (string, error) {
 	return func(ctx context.Context, place Place, s environment.Server) (string, error) {
 		access, err := place.Access()
 		if err != nil {
 			return "", err
 		}
-		attempt := remote.Attempt{Server: access.Servers[s.Name], Code: code}
+		attempt := remote.Attempt{Server: access.Servers[s.Name], Code: code, Factor: access.Bastion.Factor}
 		switch as {
 		case asRoot:
 			attempt.User = "root"
@@ -123,7 +129,11 @@ func (v *Verifier) login(outside bool, as account, code string, want remote.Refu
 		if err != nil || got == want {
 			return "", err
 		}
-		return fmt.Sprintf("login of %s at %s: %s, expected: %s", attempt.User, attempt.Address, got, want), nil
+		with := ""
+		if code != remote.NoCode {
+			with = " with " + string(code)
+		}
+		return fmt.Sprintf("login of %s at %s%s: %s, expected: %s", attempt.User, attempt.Address, with, got, want), nil
 	}
 }
 

@@ -24,7 +24,7 @@ func (p *place) Access() (environment.Access, error) {
 	server := func(name, address string) remote.Server {
 		return remote.Server{Name: name, Address: address, User: "testadmin", Signer: p.admin, HostKeys: []ssh.PublicKey{p.admin.PublicKey()}}
 	}
-	return environment.Access{Bastion: remote.Bastion{Name: "bastion"}, Bootstrap: p.bootstrap, Servers: map[string]remote.Server{
+	return environment.Access{Bastion: remote.Bastion{Name: "bastion", Factor: p.factor}, Bootstrap: p.bootstrap, Servers: map[string]remote.Server{
 		"bastion": server("bastion", "10.0.0.2:22"), "web-1": server("web-1", p.address),
 	}}, nil
 }
@@ -62,7 +62,7 @@ func dial(ctx context.Context, address string) error {
 
 // try answers as network and sshd of a sound product do.
 func (p *place) try(from string, a remote.Attempt) (remote.Refusal, error) {
-	leg := strings.TrimSpace("from " + from + " as " + a.User + " at " + a.Name + " " + a.Code)
+	leg := strings.TrimSpace("from " + from + " as " + a.User + " at " + a.Name + " " + string(a.Code))
 	p.tried = append(p.tried, leg)
 	if r, scripted := p.refusals[leg]; scripted {
 		return r, nil
@@ -78,8 +78,10 @@ func (p *place) try(from string, a remote.Attempt) (remote.Refusal, error) {
 		return remote.Unreachable, nil
 	case a.User != "testadmin" || a.Signer != p.admin:
 		return remote.KeyRefused, nil
-	case a.Name == "bastion" && a.Code == "":
+	case a.Name == "bastion" && a.Code == remote.NoCode:
 		return remote.FactorDemanded, nil
+	case a.Name == "bastion" && a.Factor != p.factor:
+		return "", errors.New("codes of another factor than the environment's prove nothing")
 	case a.Name == "bastion":
 		return remote.FactorRefused, nil
 	}
@@ -93,7 +95,9 @@ func TestLogins(t *testing.T) {
 		want                       remote.Refusal
 	}{
 		{"the key alone is refused", "bastion", "from host as testadmin at bastion", "10.0.0.2:22", remote.FactorDemanded},
-		{"a wrong code is refused", "bastion", "from host as testadmin at bastion 000000", "10.0.0.2:22", remote.FactorRefused},
+		{"a code of another seed is refused", "bastion", "from host as testadmin at bastion a code of another seed", "10.0.0.2:22", remote.FactorRefused},
+		{"an old code is refused", "bastion", "from host as testadmin at bastion an old code", "10.0.0.2:22", remote.FactorRefused},
+		{"a used code is refused", "bastion", "from host as testadmin at bastion a used code", "10.0.0.2:22", remote.FactorRefused},
 		{"root is refused", "bastion", "from host as root at bastion", "10.0.0.2:22", remote.KeyRefused},
 		{"the bootstrap user is refused", "bastion", "from host as hallmark-bootstrap at bastion", "10.0.0.2:22", remote.KeyRefused},
 		{"a direct login is refused by the network", "web-1", "from host as testadmin at web-1", "10.0.0.3:22", remote.Unreachable},
@@ -111,14 +115,19 @@ func TestLogins(t *testing.T) {
 				want := wanted{ledger.Failed, verdict.TestFailed, []string{
 					c.address, ": " + string(got) + ", expected: " + string(c.want), strings.Fields(c.leg)[3],
 				}}
+				if _, code, ok := strings.Cut(c.leg, "at bastion "); ok {
+					want.words = append(want.words, "with "+code+": ")
+				}
 				if got == c.want {
 					want = wanted{outcome: ledger.Passed}
 				}
 				p.one("access", c.test, c.server, want)
 			}
 			p = newPlace(t)
-			p.noLogin = verdict.Errorf(verdict.RemoteBastion, "bastion", "no answer")
-			p.one("access", c.test, c.server, wanted{ledger.Inconclusive, verdict.RemoteBastion, []string{"no answer"}})
+			for _, cause := range []verdict.Cause{verdict.RemoteBastion, verdict.RemoteFactor} { // such as a fresh code that did not let in
+				p.noLogin = verdict.Errorf(cause, "bastion", "no answer")
+				p.one("access", c.test, c.server, wanted{ledger.Inconclusive, cause, []string{"no answer"}})
+			}
 			p.noAccess = errors.New("the host keys are not known yet")
 			p.one("access", c.test, c.server, wanted{ledger.Inconclusive, verdict.Unexplained, []string{"the host keys are not known yet"}})
 		})

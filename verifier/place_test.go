@@ -50,6 +50,7 @@ type place struct {
 	open      int                          // sessions
 
 	admin, bootstrap ssh.Signer
+	factor           *remote.Factor
 	address          string // of web-1
 	noAccess         error
 	refusals         map[string]remote.Refusal // instead of what ought to be, by leg
@@ -79,7 +80,7 @@ func newPlace(t *testing.T) *place {
 			Topology: []product.Group{{Role: "bastion", Count: 1}, {Role: "web", Count: 1, After: []string{"bastion"}}},
 		},
 		files: map[string]map[string]string{"bastion": {}, "web-1": {}},
-		admin: signer(t), bootstrap: signer(t), refusals: map[string]remote.Refusal{},
+		admin: signer(t), bootstrap: signer(t), factor: new(remote.Factor), refusals: map[string]remote.Refusal{},
 		alive: map[string]bool{neighbour: true}, audit: clean(), address: "10.0.0.3:22",
 	}
 	p.write("probe", "a static binary")

@@ -37,6 +37,10 @@ topology:
   - role: bastion
   - role: app
     after: [bastion]
+logs:
+  - match: '^sshd\S*: (error: PAM: Authentication failure for acme-limit from 127\.0\.0\.1$|Invalid verification code for acme-limit$|Too many concurrent login attempts \("/var/lib/google-authenticator/acme-limit"\))'
+    reason: tests/rate-limit tries wrong codes, and too many, with an account of its own
+    role: bastion
 `
 
 // onServers launches the small product on Incus.
@@ -68,6 +72,12 @@ func onServers(t *testing.T) (*environment.Environment, *product.Product) {
 	must(os.MkdirAll(filepath.Join(code, "suites/smoke"), 0o755))
 	must(os.WriteFile(filepath.Join(code, "suites/smoke/all.yaml"), []byte("service: {ssh: {running: true}}\n"), 0o644))
 	must(os.CopyFS(filepath.Join(code, "suites/build"), os.DirFS(filepath.Join(code, "suites/smoke"))))
+	for file, mode := range map[string]os.FileMode{"suites/build/bastion.yaml": 0o644, "tests/rate-limit": 0o755} {
+		text, err := os.ReadFile(filepath.Join("../configs/acme", file))
+		must(err)
+		must(os.MkdirAll(filepath.Dir(filepath.Join(code, file)), 0o755))
+		must(os.WriteFile(filepath.Join(code, file), text, mode))
+	}
 	const commit = "0000000000000000000000000000000000000001"
 	p, err := product.Load(code, commit)
 	must(err)
@@ -92,6 +102,9 @@ func onServers(t *testing.T) (*environment.Environment, *product.Product) {
 	}
 	return e, p
 }
+
+// seeds is where acme's bastion keeps what it knows of its admins' codes.
+const seeds = "/var/lib/google-authenticator/"
 
 // plants are troubles of a product of its own, in words that Hallmark's own doings have.
 const (
@@ -162,12 +175,24 @@ func TestWhoCausedWhat(t *testing.T) {
 
 	// Hallmark knocks, is refused, asks for servers that are away, and hangs up in the midst of it all.
 	for _, s := range e.Servers() {
-		for _, name := range []string{"the key alone is refused", "a wrong code is refused", "root is refused", "the bootstrap user is refused"} {
+		for _, name := range []string{"the key alone is refused", "a code of another seed is refused", "an old code is refused", "a used code is refused", "root is refused", "the bootstrap user is refused"} {
 			if s.Bastion || strings.HasPrefix(name, "root") || strings.HasPrefix(name, "the boot") {
 				passes("access", name, s.Name)
 			}
 		}
 	}
+	// Acme tries its rate limit, and Hallmark's sessions and attempts go on.
+	for _, test := range tests {
+		if test.Name != "goss bastion" {
+			continue
+		}
+		for _, r := range v.Run(ctx, test, e) {
+			if t.Logf("%s: %s in %v", r.Test, r.Outcome, r.Duration); r.Outcome != ledger.Passed {
+				t.Errorf("%s is %s (%s): %s\n%s", r.Test, r.Outcome, r.Cause, r.Message, r.Lines)
+			}
+		}
+	}
+	passes("access", "a used code is refused", "bastion")
 	access, err := e.Access()
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +221,31 @@ func TestWhoCausedWhat(t *testing.T) {
 	}
 	if !strings.Contains(said, "COMMAND=/usr/bin/bash -s -- 'echo No space left on device'\n") {
 		t.Errorf("sudo's record of the health command is not the command:\n%s", said)
+	}
+
+	// A bastion that takes used codes, or old ones, is found.
+	for name, defect := range map[string]string{"a used code is refused": "/DISALLOW_REUSE/d", "an old code is refused": "s/WINDOW_SIZE 3/WINDOW_SIZE 31/"} {
+		root("bastion", "sed -i.kept '"+defect+"' "+seeds+"testadmin")
+		if r := results("access", name, "bastion"); r.Outcome != ledger.Failed || r.Cause != verdict.TestFailed || !strings.Contains(r.Message, "accepted, expected: second factor refused") {
+			t.Errorf("%s: %s is %s (%s): %s", defect, name, r.Outcome, r.Cause, r.Message)
+		}
+		root("bastion", "mv "+seeds+"testadmin.kept "+seeds+"testadmin")
+	}
+	// A rate limit that is missing, or forgets, is found, and nothing is left of the trial's account.
+	for _, plant := range []struct{ make, undo, want string }{
+		{"sed -i.kept '/RATE_LIMIT/d' " + seeds + "testadmin", "mv " + seeds + "testadmin.kept " + seeds + "testadmin", "testadmin has no RATE_LIMIT"},
+		{`sed -i.kept '1i auth optional pam_exec.so quiet /usr/bin/sed -i s/\\(RATE_LIMIT.10.30\\).*/\\1/ ` + seeds + `acme-limit' /etc/pam.d/sshd`,
+			"mv /etc/pam.d/sshd.kept /etc/pam.d/sshd", "attempts were made, and the limit has counted 1"},
+	} {
+		root("bastion", plant.make)
+		said := root("bastion", "/opt/hallmark/product/"+p.Commit+"/tests/rate-limit testadmin 2>&1 && echo passed; true")
+		if strings.Contains(said, "passed") || !strings.Contains(said, plant.want) {
+			t.Errorf("%s: the rate limit's test says %q, want %q", plant.make, said, plant.want)
+		}
+		root("bastion", plant.undo)
+		if left := root("bastion", "getent passwd acme-limit; ls -d "+seeds+"acme-limit* /home/acme-limit 2>/dev/null; pgrep -lu acme-limit; true"); left != "" {
+			t.Errorf("left of the trial's account: %s", left)
+		}
 	}
 
 	// The product's own, in the same words.

@@ -1,3 +1,7 @@
+//go:build !race
+
+// AWS' SDK takes minutes to compile once more for the race detector.
+
 package pipeline_test
 
 import (

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/hallmark-ci/hallmark/internal/environment/environmenttest"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
+	"github.com/hallmark-ci/hallmark/internal/remote"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
 )
 
@@ -49,6 +51,42 @@ func TestLockoutFailsTheRun(t *testing.T) {
 				if r.Attempt > 1 || r.Outcome == ledger.Failed && r.Cause != c.cause {
 					t.Errorf("%+v", r)
 				}
+			}
+			d.unmoved()
+			d.nothingLeft()
+		})
+	}
+}
+
+// A bastion whose second factor lets in what it must not fails the run, by the test that looks for that.
+func TestWeakFactorFailsTheRun(t *testing.T) {
+	t.Parallel()
+	const foreign, old, used = "a code of another seed is refused", "an old code is refused", "a used code is refused"
+	for lets, want := range map[remote.Code][]string{
+		remote.UsedCode:    {used},
+		remote.OldCode:     {old},
+		remote.ForeignCode: {foreign, used, old},
+	} {
+		t.Run(string(lets), func(t *testing.T) {
+			t.Parallel()
+			g := young(t)
+			g.world.Trouble("bastion", environmenttest.Trouble{LetsIn: lets})
+			d, run := g.pass(pipeline.Request{})
+			if run.Verdict != verdict.Failed {
+				t.Fatalf("run is %s: %s\n%s", run.Verdict, run.Reason, d.tree())
+			}
+			found := map[string]bool{}
+			for _, r := range d.results(run) {
+				if r.Outcome == ledger.Passed {
+					continue
+				}
+				found[r.Test] = true
+				if r.Outcome != ledger.Failed || r.Cause != verdict.TestFailed || !slices.Contains(want, r.Test) || !strings.Contains(r.Message, "accepted, expected: second factor refused") {
+					t.Errorf("%+v", r)
+				}
+			}
+			if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, want) {
+				t.Errorf("found by %q, want %q", got, want)
 			}
 			d.unmoved()
 			d.nothingLeft()

@@ -181,7 +181,7 @@ var caused = []struct {
 	{regexp.MustCompile(`(Broken pipe|Connection reset by peer|Connection closed by remote host|Connection timed out|Timeout, client not responding|Timeout before authentication)`),
 		false, "Hallmark ended a connection of its own, as when it knocks or is killed"},
 	{regexp.MustCompile(`^(fatal|error): (userauth|kex|ssh_dispatch_run|banner)\w*.*(closed|reset|timed out)`), true, "Hallmark ended a connection of its own, as when it knocks or is killed"},
-	{regexp.MustCompile(`^error: PAM: Authentication failure for |[Ii]nvalid verification code|^error: maximum authentication attempts exceeded`),
+	{regexp.MustCompile(`^error: PAM: Authentication failure for |[Ii]nvalid verification code|^Trying to reuse a previously used time-based code|^error: maximum authentication attempts exceeded`),
 		true, "Hallmark tried a login that ought to be refused"},
 }
 

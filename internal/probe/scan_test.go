@@ -51,6 +51,8 @@ func TestOnlyWhatHallmarkCausedIsExcused(t *testing.T) {
 	const pipe = "fatal: ssh_packet_send_debug: send DEBUG: Broken pipe"
 	const opened, closed = "sshd[5]: pam_unix(sshd:session): session opened for user admin(uid=1000) by (uid=0)", "sshd[5]: pam_unix(sshd:session): session closed for user admin"
 	const away = "error: connect_to 10.0.0.3 port 22: failed."
+	const usedCode = `Trying to reuse a previously used time-based code ("/var/lib/google-authenticator/admin"). Retry again in 30 seconds. Warning! This might mean, you are currently subject to a man-in-the-middle attack.`
+	const tooMany = `Too many concurrent login attempts ("/var/lib/google-authenticator/admin"). Please try again.`
 	const wrongCode = "error: PAM: Authentication failure for admin from 203.0.113.9"
 	for name, c := range map[string]struct {
 		ours  Ours
@@ -140,6 +142,18 @@ func TestOnlyWhatHallmarkCausedIsExcused(t *testing.T) {
 			"sshd(pam_google_authenticator)[6] err: Invalid verification code for admin",
 			"sshd[5] err: " + wrongCode, "sshd[5]: Connection closed by authenticating user admin 203.0.113.9 port 4000 [preauth]",
 		}, nil},
+		"Hallmark tries a used code": {onBastion, []string{
+			"sshd(pam_google_authenticator)[6] err: " + usedCode, "sshd(pam_google_authenticator)[6] err: Invalid verification code for admin",
+			"sshd[5] err: " + wrongCode, "sshd[5]: Connection closed by authenticating user admin 203.0.113.9 port 4000 [preauth]",
+		}, nil},
+		"another tries a used code": {onBastion, []string{
+			"sshd(pam_google_authenticator)[6] err: " + usedCode, "sshd(pam_google_authenticator)[6] err: Invalid verification code for admin",
+			"sshd[5]: Connection closed by authenticating user admin 10.0.0.3 port 4000 [preauth]",
+		}, []string{usedCode, "Invalid verification code for admin"}},
+		"Hallmark is refused for too many attempts": {onBastion, []string{
+			"sshd(pam_google_authenticator)[6] err: " + tooMany, "sshd[5] err: " + wrongCode,
+			"sshd[5]: Connection closed by authenticating user admin 203.0.113.9 port 4000 [preauth]",
+		}, []string{tooMany}},
 		"another tries a wrong code, and PAM has a process of its own": {onBastion, []string{
 			"sshd(pam_google_authenticator)[6] err: Invalid verification code for admin",
 			"sshd[5]: Connection closed by authenticating user admin 10.0.0.3 port 4000 [preauth]",

@@ -2,9 +2,11 @@ package remote
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,9 +65,12 @@ type Factor struct {
 	steps Steps
 	clock Clock
 
-	turn chan struct{} // held while a step is being claimed
-	mu   sync.Mutex
-	last int64 // the newest step known to be used
+	door     chan struct{} // held by a login that may be asked for a code, from before its connection to its end
+	turn     chan struct{} // held while a step is being claimed
+	mu       sync.Mutex
+	last     int64 // the newest step known to be used
+	given    int64 // the newest step whose code Code gave
+	admitted int64 // the newest step whose code is known to have let in
 }
 
 // NewFactor takes a base32 seed. With nil steps a restarted process may use a code again, which a
@@ -82,7 +87,7 @@ func NewFactor(seed string, steps Steps, clock Clock) (*Factor, error) {
 	if clock == nil {
 		clock = SystemClock{}
 	}
-	return &Factor{seed: &seed, steps: steps, clock: clock, turn: make(chan struct{}, 1)}, nil
+	return &Factor{seed: &seed, steps: steps, clock: clock, door: make(chan struct{}, 1), turn: make(chan struct{}, 1)}, nil
 }
 
 // String hides the seed.
@@ -114,14 +119,87 @@ func (f *Factor) Code(ctx context.Context) (string, error) {
 		if !ok {
 			continue // another process used it
 		}
-		code, err := totp.GenerateCodeCustom(*f.seed, now, totp.ValidateOpts{
-			Period: uint(stepLength / time.Second), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1,
-		})
-		if err != nil {
-			return "", errors.New("the TOTP seed gives no code")
-		}
-		return code, nil
+		f.mu.Lock()
+		f.given = step
+		f.mu.Unlock()
+		return codeOf(*f.seed, step)
 	}
+}
+
+// admit notes that the code that was given last let in. Whoever calls it holds the door.
+func (f *Factor) admit() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.admitted = f.given
+}
+
+// spent gives the newest step whose code let in; 0 if there is none yet.
+func (f *Factor) spent() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.admitted
+}
+
+// enter waits until no other login with this seed is under way; leave ends the turn. A bastion keeps what it
+// notes of an account (used codes, attempts) in one place: pam_google_authenticator refuses a right code if
+// another login of the account changed that while it waited for an answer.
+func (f *Factor) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case f.door <- struct{}{}:
+		return func() { <-f.door }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Steps before and after the current one. The codes of near steps may be let in by a bastion that forgives
+// much: RFC 6238, section 5.2, wants one step at most, and pam_google_authenticator's own set-up offers eight
+// for clocks that are badly off. A code of an old step (five minutes) may not.
+const (
+	nearSteps = 8
+	oldSteps  = 10
+)
+
+// old gives a code of five minutes ago, or a little more: it equals none that a bastion might let in.
+func (f *Factor) old() (string, error) { return f.differing(*f.seed, stepOf(f.clock.Now())-oldSteps) }
+
+// foreign gives a code of a seed that was made up: it equals none that a bastion might let in.
+func (f *Factor) foreign() (string, error) {
+	var seed [20]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return "", fmt.Errorf("make up a TOTP seed: %w", err)
+	}
+	return f.differing(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(seed[:]), stepOf(f.clock.Now()))
+}
+
+// differing gives the code of a seed at a step, or at the next earlier one whose code is none of Factor's own
+// that are near.
+func (f *Factor) differing(seed string, step int64) (string, error) {
+	var near []string
+	now := stepOf(f.clock.Now())
+	for s := now - nearSteps; s <= now+nearSteps; s++ {
+		code, err := codeOf(*f.seed, s)
+		if err != nil {
+			return "", err
+		}
+		near = append(near, code)
+	}
+	for ; ; step-- {
+		if code, err := codeOf(seed, step); err != nil || !slices.Contains(near, code) {
+			return code, err
+		}
+	}
+}
+
+func codeOf(seed string, step int64) (string, error) {
+	length := int64(stepLength / time.Second)
+	code, err := totp.GenerateCodeCustom(seed, time.Unix(step*length, 0), totp.ValidateOpts{
+		Period: uint(length), Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1,
+	})
+	if err != nil { // the cause is left out: it may quote the seed
+		return "", errors.New("the TOTP seed gives no code")
+	}
+	return code, nil
 }
 
 // wait returns once the current step is not known to be used. A login is begun only after it, so

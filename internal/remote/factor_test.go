@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,5 +164,49 @@ func TestSeedIsNeverPrinted(t *testing.T) {
 	_, err := NewFactor("not base 32!"+testSeed, nil, nil)
 	if err == nil || strings.Contains(err.Error(), testSeed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Codes that no bastion may let in equal none that one might, whatever a bastion forgives.
+func TestCodesThatLetNobodyIn(t *testing.T) {
+	clock := newFakeClock()
+	f := newFactor(t, nil, clock)
+	var chances int // codes of exactly five minutes ago that equal a near one
+	for range 3000 {
+		clock.now = clock.now.Add(stepLength)
+		now := stepOf(clock.now)
+		var near []string
+		for s := now - nearSteps; s <= now+nearSteps; s++ {
+			code, err := codeOf(testSeed, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			near = append(near, code)
+		}
+		old, err := f.old()
+		if err != nil || slices.Contains(near, old) {
+			t.Fatalf("old code %s, %v: near are %v", old, err, near)
+		}
+		if exactly, _ := codeOf(testSeed, now-oldSteps); old != exactly {
+			chances++
+		}
+		if foreign, err := f.foreign(); err != nil || len(foreign) != 6 || slices.Contains(near, foreign) {
+			t.Fatalf("foreign code %s, %v: near are %v", foreign, err, near)
+		}
+	}
+	if chances > 10 {
+		t.Errorf("%d of 3000 old codes are not those of five minutes ago", chances)
+	}
+	// A code that equals a near one is passed over.
+	now := stepOf(clock.now)
+	mine, err := codeOf(testSeed, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := f.differing(testSeed, now); err != nil || code == mine {
+		t.Errorf("the current code is %s, and one that differs %s, %v", mine, code, err)
+	}
+	if f.last != 0 {
+		t.Errorf("step %d was claimed", f.last)
 	}
 }

@@ -33,9 +33,10 @@ const (
 
 // loginError is a login that did not succeed.
 type loginError struct {
-	at     stage
-	banner string // what the server had to say, for people
-	err    error
+	at       stage
+	answered bool   // a code was sent
+	banner   string // what the server had to say, for people
+	err      error
 }
 
 func (e *loginError) Error() string {
@@ -111,10 +112,11 @@ type attempt struct {
 	limit       time.Duration
 	grace       *time.Timer // ends the login; stopped while waiting for a code
 
-	answered bool // a code was sent
-	at       stage
-	err      error
-	banner   string
+	interacted bool // the server was asked to ask
+	answered   bool // a code was sent
+	at         stage
+	err        error
+	banner     string
 }
 
 // next picks the method to try. Two nils end the login with whatever the last one met.
@@ -136,7 +138,7 @@ func (t *attempt) next(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 			t.at = stageFactor
 			return nil, fmt.Errorf("the key is accepted, but instead of a code the server wants %s", strings.Join(c.AllowedMethods, " or "))
 		}
-		t.at = stageFactor
+		t.at, t.interacted = stageFactor, true
 		return t.interactive, nil
 	case slices.Contains(c.TriedMethods, key):
 		return nil, nil
@@ -216,7 +218,7 @@ func login(ctx context.Context, conn net.Conn, a account, o Options) (*ssh.Clien
 
 // failed says in words of ours how the login ended.
 func (t *attempt) failed(ctx context.Context, err error, broken, expired bool) error {
-	e := &loginError{at: t.at, banner: t.banner, err: err}
+	e := &loginError{at: t.at, answered: t.answered, banner: t.banner, err: err}
 	var mismatch *HostKeyError
 	var negotiation *ssh.AlgorithmNegotiationError
 	switch {
@@ -237,9 +239,26 @@ func (t *attempt) failed(ctx context.Context, err error, broken, expired bool) e
 	case t.at == stageKey:
 		e.err = errors.New("the server refuses the user or the key")
 	case t.at == stageFactor && t.err == nil && t.answered:
-		e.err = errors.New("the server refuses the second factor")
+		e.err = errors.New("the server refuses the second factor" + t.perhaps("the seed or a clock is another one, or "))
+	case t.at == stageFactor && t.err == nil && t.interacted:
+		e.err = errors.New("the key is accepted, and the server refuses the second factor without asking for a code" + t.perhaps(""))
 	}
 	return e
+}
+
+// Attempts is how many attempts in AttemptsWithin a bastion has to grant one admin, if it limits them, in
+// which the admin is asked for a second factor. Hallmark makes eight at worst (docs/design.md, section 4).
+const (
+	Attempts       = 10
+	AttemptsWithin = 30 * time.Second
+)
+
+// perhaps names reasons for which a bastion may refuse its own admin.
+func (t *attempt) perhaps(others string) string {
+	if !t.account.bastion {
+		return ""
+	}
+	return fmt.Sprintf(" (perhaps %sit limits attempts to fewer than the %d in %v that Hallmark may need: see its RATE_LIMIT or the like)", others, Attempts, AttemptsWithin)
 }
 
 // watchedConn notes whether the connection itself failed, for package ssh reports a login that was

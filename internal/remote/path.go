@@ -165,7 +165,13 @@ func (p *Path) dial(ctx context.Context) (*link, error) {
 	if err := p.bastion.check(); err != nil {
 		return nil, verdict.Errorf(verdict.Unexplained, p.bastion.Name, "log in: %w", err)
 	}
-	if f, ok := p.bastion.factor.(*Factor); ok {
+	f, coded := p.bastion.factor.(*Factor)
+	if coded {
+		leave, err := f.enter(ctx)
+		if err != nil {
+			return nil, p.bastion.blame(ctx, fmt.Errorf("given up waiting for another login to end: %w", err))
+		}
+		defer leave()
 		if err := f.wait(ctx); err != nil {
 			return nil, p.bastion.blame(ctx, fmt.Errorf("given up waiting for the next TOTP step: %w", err))
 		}
@@ -173,6 +179,9 @@ func (p *Path) dial(ctx context.Context) (*link, error) {
 	l, err := dial(ctx, p.bastion, p.options)
 	if err != nil {
 		return nil, p.bastion.blame(ctx, err)
+	}
+	if coded {
+		f.admit()
 	}
 	p.options.Log.InfoContext(ctx, "entered by the bastion", "server", p.bastion.Name, "address", p.bastion.Address)
 	return l, nil

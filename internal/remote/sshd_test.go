@@ -48,6 +48,10 @@ type behaviour struct {
 	hostKey   ssh.Signer
 	users     map[string]ssh.PublicKey
 	codes     bool             // whether a second factor is asked for
+	limited   bool             // it refuses the second factor without asking
+	anyCode   bool             // any six digits do
+	reuses    bool             // a used code does
+	forgives  uint             // so many steps before and after the current one do; 0: one
 	now       func() time.Time // for codes
 	banner    string
 	path      string // PATH of commands
@@ -187,14 +191,18 @@ func (s *sshd) auth(c net.Conn, b behaviour) *ssh.ServerConfig {
 
 // askCode is what PAM does: one question, and a last round without any.
 func (s *sshd) askCode(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+	if s.does().limited {
+		return nil, errors.New("too many attempts")
+	}
 	answers, err := ask("", "", []string{"Verification code: "}, []bool{false})
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	valid, _ := totp.ValidateCustom(answers[0], testSeed, s.behaviour.now(), totp.ValidateOpts{Period: 30, Skew: 1, Digits: 6})
-	if !valid || s.used[answers[0]] {
+	b := s.behaviour
+	valid, _ := totp.ValidateCustom(answers[0], testSeed, b.now(), totp.ValidateOpts{Period: 30, Skew: max(1, b.forgives), Digits: 6})
+	if !valid && !b.anyCode || s.used[answers[0]] && !b.reuses {
 		return nil, errors.New("wrong or used code")
 	}
 	s.used[answers[0]] = true

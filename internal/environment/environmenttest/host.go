@@ -30,8 +30,11 @@ func (h Host) TryLogin(ctx context.Context, attempt remote.Attempt) (remote.Refu
 		err = s.Close()
 	}
 	h.world.mu.Lock()
-	bastion := server.told().bastion
+	bastion, trouble := server.told().bastion, h.world.trouble[server.name]
 	h.world.mu.Unlock()
+	if bastion && attempt.Code == remote.UsedCode && trouble.Closed == verdict.LegFactor {
+		return "", onLeg(verdict.RemoteFactor, trouble.Closed, server.name, errors.New("the fresh code did not let in"))
+	}
 	switch {
 	case verdict.CauseOf(err) == verdict.ServerLogin:
 		return remote.KeyRefused, nil
@@ -39,8 +42,10 @@ func (h Host) TryLogin(ctx context.Context, attempt remote.Attempt) (remote.Refu
 		return "", err
 	case !bastion:
 		return remote.Accepted, nil
-	case attempt.Code == "":
+	case attempt.Code == remote.NoCode:
 		return remote.FactorDemanded, nil
+	case trouble.LetsIn == attempt.Code, trouble.LetsIn == remote.ForeignCode:
+		return remote.Accepted, nil
 	}
 	return remote.FactorRefused, nil
 }

@@ -68,6 +68,7 @@ type Trouble struct {
 	Stuck       bool             // a reboot leaves it on its boot
 	NoBoot      bool             // nothing listens on tcp/22
 	KeepsAccess bool             // the bootstrap user is not removed
+	LetsIn      remote.Code      // with such a code the bastion lets an admin in, too; after ForeignCode with any
 }
 
 // New makes a World over a provider. Provisioning takes that long by the clock.
