@@ -65,9 +65,10 @@ SOAK_LOCKOUTS = $(LOCKOUTS)
 LOCKOUTS = go test -count 1 -timeout 50m -v -run TestRealLockouts ./internal/environment -lockouts
 
 .PHONY: faults
-faults: base ## every lock-out of admins, planted on real servers; kills and restarts the Incus of this machine (20 minutes)
+faults: base ## every lock-out of admins and a hostile product on real servers; kills and restarts the Incus of this machine (30 minutes)
 	$(LOCKOUTS)
 	go test -count 1 -timeout 20m -v -run TestIncusIsKilled ./internal/cloud/incus -faults
+	go test -count 1 -timeout 60m -v -run TestHostileRun ./cmd/hallmark -faults
 
 .PHONY: soak
 soak: base ## nightly runs again and again on a loaded machine, and planted defects: hours; goes on where it stood

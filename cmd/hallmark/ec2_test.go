@@ -77,15 +77,21 @@ func TestEmptyAccount(t *testing.T) {
 // is about is the account, and a night of acme in a laboratory takes three times as long.
 func (m *machine) smallProduct() {
 	m.t.Helper()
+	m.smallTree()
+	m.shell(`cd ` + m.repo + ` && commit="git -c user.name=test -c user.email=test@example.org commit -q"
+git init -q -b release/1.0 && git add -A && $commit -m 1.0
+git checkout -q -b main && $commit --allow-empty -m 1.1`)
+}
+
+// smallTree puts the small product's tree in place of acme's repository.
+func (m *machine) smallTree() {
+	m.t.Helper()
 	if err := os.RemoveAll(m.repo); err != nil {
 		m.t.Fatal(err)
 	}
 	if err := small.Write(m.repo, "../../configs/acme"); err != nil {
 		m.t.Fatal(err)
 	}
-	m.shell(`cd ` + m.repo + ` && commit="git -c user.name=test -c user.email=test@example.org commit -q"
-git init -q -b release/1.0 && git add -A && $commit -m 1.0
-git checkout -q -b main && $commit --allow-empty -m 1.1`)
 }
 
 // laboratory is a running `hallmark lab ec2`.
