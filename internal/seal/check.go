@@ -4,9 +4,9 @@
 // key or a credential by its content, wherever it lies.
 //
 // It reads a file system and nothing else, and changes nothing. A link to a small file is looked at as if the file lay
-// there, on this disk; one to a folder is not followed. How the disk of a stopped server is
-// reached is a provider's matter (cloud.DiskReader); what removes things is the cleaning before the shutdown
-// (puppet.SealScript). What packages bring under /usr is theirs and not looked at; /usr/local is.
+// there, on this disk; one to a folder is not followed. How the disk of a stopped server is reached is a provider's
+// matter (cloud.DiskReader). What removes things is the cleaning before the shutdown (puppet.SealScript). What packages
+// bring under /usr is theirs and not looked at; /usr/local is.
 //
 // It does not find a credential that has no form of its own, such as a password that a product writes into its own
 // configuration: of these it knows only the secrets of the build.

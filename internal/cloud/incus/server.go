@@ -142,9 +142,10 @@ func discreet(err error) error {
 	return err
 }
 
-// completeLaunch gives a server that was never started its private files and starts it; a create without such
-// files has done that itself, unless the one who launched it died in between. A server that somebody stopped later stays stopped. One that cannot be started was perhaps
-// left half made by an Incus that was killed: nothing has ever run in it, so it is made anew, once.
+// completeLaunch gives a server that was never started its private files and starts it. A create without such files
+// has started the server already, unless the process that launched it died in between. A server that somebody
+// stopped later stays stopped. One that cannot be started was perhaps left half made by an Incus that was killed:
+// nothing has ever run in it, so it is made anew, once.
 func (p *Provider) completeLaunch(ctx context.Context, c *incusd.Client, spec cloud.ServerSpec) error {
 	if err := incusd.Settle(ctx, c, incusd.On(spec.Name)); err != nil {
 		return err
