@@ -24,13 +24,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files in scripts anew")
 
-// TestMain makes this test binary the command that scripts run, and a puppet that finds nothing
-// wrong: what the real one says of products is tested in package product, and takes seconds.
+// TestMain makes this test binary the command that scripts run.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"hallmark": hallmark,
-		"puppet":   func() {},
-	})
+	testscript.Main(m, map[string]func(){"hallmark": hallmark})
 }
 
 // hallmark is main with another list of providers.
@@ -59,9 +55,17 @@ func TestScripts(t *testing.T) {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// A puppet that finds nothing wrong: what the real one says of products is tested in package product, and takes seconds.
+	tools := filepath.Join(root, "bin")
+	if err := errors.Join(os.Mkdir(tools, 0o755), os.WriteFile(filepath.Join(tools, "puppet"), []byte("#!/bin/sh\n"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", WorkdirRoot: root, UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
-		Setup: setUp,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", tools+":"+e.Getenv("PATH"))
+			return setUp(e)
+		},
 		Condition: func(name string) (bool, error) {
 			if name != "root" {
 				return false, fmt.Errorf("unknown condition %q", name)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,7 +22,10 @@ const (
 	Temp = "/work/tmp" // also /tmp
 )
 
-// path is where programs are looked for, inside and on this machine: it shows these folders to the command.
+// own is where a program lies inside that this machine has elsewhere than in the folders of path.
+const own = "/own"
+
+// path is where programs are looked for inside: folders of this machine that it shows to the command.
 const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/puppetlabs/bin"
 
 // user is who the command is where Hallmark is root: a user and a group that this machine knows nothing of, in
@@ -41,7 +45,7 @@ type Limits struct {
 
 // Command is what is run.
 type Command struct {
-	Args   []string  // a program, which is looked for in the usual folders, and its arguments
+	Args   []string  // a program, which is looked for in PATH and in the usual folders, and its arguments
 	Source string    // the folder that is copied, without its .git; links in it stay links
 	Env    []string  // beside HOME, TMPDIR, PATH and LANG
 	Out    io.Writer // gets what it prints, as it comes, up to Limits.Output
@@ -60,8 +64,9 @@ var ErrEnded = errors.New("was ended by another process")
 // Run runs a command and waits for its end. An error means that the command was not run, or not to its end:
 // a program that is missing (exec.ErrNotFound), a machine that allows no sandbox, ErrEnded, or ctx's own error.
 func Run(ctx context.Context, c Command) (Ended, error) {
-	if !installed(c.Args[0]) {
-		return Ended{}, fmt.Errorf("%s is not installed on this machine (looked in %s): %w", c.Args[0], path, exec.ErrNotFound)
+	program, err := find(c.Args[0])
+	if err != nil {
+		return Ended{}, err
 	}
 	if _, err := exec.LookPath("bwrap"); err != nil {
 		return Ended{}, fmt.Errorf("bwrap is not installed on this machine, and product code is never run without it: install the package bubblewrap, or run `make host`: %w", exec.ErrNotFound)
@@ -70,21 +75,34 @@ func Run(ctx context.Context, c Command) (Ended, error) {
 	if err != nil {
 		return Ended{}, fmt.Errorf("bound what %s may use: %w", c.Args[0], err)
 	}
-	ended, err := c.run(ctx, group)
+	ended, err := c.run(ctx, program, group)
 	return ended, errors.Join(err, group.close())
 }
 
-// installed reports whether the command will find a program.
-func installed(program string) bool {
+// find looks for a program as a shell of this machine does, and then in the usual folders. It gives the file of one
+// that the sandbox does not show: that one file is put into it, and nothing that lies beside the file.
+func find(program string) (file string, err error) {
+	file, err = exec.LookPath(program)
+	if err == nil {
+		file, err = filepath.EvalSymlinks(file)
+	}
+	if err == nil && !shown(file) {
+		return file, nil
+	}
 	for dir := range strings.SplitSeq(path, ":") {
 		if info, err := os.Stat(filepath.Join(dir, program)); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return true
+			return "", nil
 		}
 	}
-	return false
+	return "", fmt.Errorf("%s is not installed on this machine (looked in PATH and in %s): %w", program, path, exec.ErrNotFound)
 }
 
-func (c Command) run(ctx context.Context, group *group) (Ended, error) {
+// shown reports whether the sandbox shows a file of this machine.
+func shown(file string) bool {
+	return slices.ContainsFunc([]string{"/usr/", "/bin/", "/sbin/", "/opt/puppetlabs/"}, func(dir string) bool { return strings.HasPrefix(file, dir) })
+}
+
+func (c Command) run(ctx context.Context, program string, group *group) (Ended, error) {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	begun, told, err := os.Pipe()
@@ -102,7 +120,14 @@ func (c Command) run(ctx context.Context, group *group) (Ended, error) {
 	if err != nil {
 		return Ended{}, err
 	}
-	cmd := exec.CommandContext(limited, "bash", append([]string{"-c", outer, "sandbox"}, c.arguments(group)...)...)
+	if program != "" {
+		f, err := os.Open(program)
+		if err != nil {
+			return Ended{}, err
+		}
+		data = append(data, f)
+	}
+	cmd := exec.CommandContext(limited, "bash", append([]string{"-c", outer, "sandbox"}, c.arguments(program, group)...)...)
 	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}
 	cmd.ExtraFiles = append([]*os.File{told}, data...)
 	out := &bounded{out: c.Out, left: c.Limits.Output, over: func() { cancel(errTooMuch) }}
@@ -172,8 +197,9 @@ const ready = "ready"
 const outer = `
 for fd in /proc/self/fd/*; do
 	fd=${fd##*/}
-	if [ "$fd" -gt 6 ]; then exec {fd}>&-; fi
+	if [ "$fd" -gt "$1" ]; then exec {fd}>&-; fi
 done
+shift
 while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 125; shift; done
 shift
 echo 1000 >/proc/self/oom_score_adj
@@ -194,9 +220,15 @@ echo ` + ready + ` >&3
 exec 3>&- </dev/null
 exec "$@"`
 
-// arguments are those of the outer script: control groups, --, and the command line of the sandbox.
-func (c Command) arguments(group *group) []string {
-	args := append(group.dirs(), "--")
+// arguments are those of the outer script: the last file that is the sandbox's, control groups, --, and the command
+// line of the sandbox.
+func (c Command) arguments(program string, group *group) []string {
+	last := "6" // of the files that the sandbox is given
+	if program != "" {
+		last = "7"
+	}
+	args := append([]string{last}, group.dirs()...)
+	args = append(args, "--")
 	if os.Geteuid() == 0 {
 		id := fmt.Sprint(user)
 		args = append(args, "setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--inh-caps", "-all", "--no-new-privs")
@@ -204,6 +236,9 @@ func (c Command) arguments(group *group) []string {
 	args = append(args, "bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
 		"--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv")
 	args = append(args, tools()...)
+	if program != "" {
+		args = append(args, "--perms", "0555", "--ro-bind-data", last, filepath.Join(own, c.Args[0]))
+	}
 	size := fmt.Sprint(c.Limits.Files)
 	args = append(args,
 		"--ro-bind-data", "4", "/etc/passwd", "--ro-bind-data", "5", "/etc/group", "--ro-bind-data", "6", "/etc/hosts",
@@ -211,7 +246,7 @@ func (c Command) arguments(group *group) []string {
 		"--size", size, "--tmpfs", "/work", "--dir", Dir, "--dir", Home, "--dir", Temp,
 		"--symlink", "work/tmp", "/tmp", "--symlink", "../work/tmp", "/var/tmp",
 		"--remount-ro", "/", "--chdir", Dir)
-	for _, pair := range append([]string{"HOME=" + Home, "TMPDIR=" + Temp, "PATH=" + path, "LANG=C.UTF-8"}, c.Env...) {
+	for _, pair := range append([]string{"HOME=" + Home, "TMPDIR=" + Temp, "PATH=" + own + ":" + path, "LANG=C.UTF-8"}, c.Env...) {
 		name, value, _ := strings.Cut(pair, "=")
 		args = append(args, "--setenv", name, value)
 	}

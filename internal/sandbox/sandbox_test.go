@@ -307,6 +307,22 @@ func TestEnded(t *testing.T) {
 	}
 }
 
+// A program that PATH has elsewhere is run, and nothing that lies beside it is to be seen.
+func TestProgramFromElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"puppet": "#!/bin/sh\necho mine: $0; ls /own; test ! -e " + dir + " && echo alone\n", "beside": "secret"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	var out bytes.Buffer
+	ended, err := Run(t.Context(), Command{Args: []string{"puppet"}, Source: t.TempDir(), Out: &out, Limits: limits})
+	if err != nil || ended.Exit != 0 || out.String() != "mine: /own/puppet\npuppet\nalone\n" {
+		t.Errorf("%+v, %v\n%s", ended, err, out.String())
+	}
+}
+
 // open lets every user enter a folder of t.TempDir.
 func open(t *testing.T, dir string) {
 	t.Helper()
