@@ -180,6 +180,8 @@ var caused = []struct {
 	{regexp.MustCompile(`^error: connect_to \S+ port 22: failed`), false, "Hallmark asked the bastion for a server that was away, as while it boots"},
 	{regexp.MustCompile(`(Broken pipe|Connection reset by peer|Connection closed by remote host|Connection timed out|Timeout, client not responding|Timeout before authentication)`),
 		false, "Hallmark ended a connection of its own, as when it knocks or is killed"},
+	// sshd's own signals as it ends a session (systemd issue 18817).
+	{regexp.MustCompile(`^pam_systemd\(sshd:session\): Failed to release session: Interrupted system call$`), false, "Hallmark ended a connection of its own, which interrupted what sshd told logind"},
 	{regexp.MustCompile(`^(fatal|error): (userauth|kex|ssh_dispatch_run|banner)\w*.*(closed|reset|timed out)`), true, "Hallmark ended a connection of its own, as when it knocks or is killed"},
 	{regexp.MustCompile(`^error: PAM: Authentication failure for |[Ii]nvalid verification code|^Trying to reuse a previously used time-based code|^error: maximum authentication attempts exceeded`),
 		true, "Hallmark tried a login that ought to be refused"},

@@ -50,6 +50,7 @@ func TestOnlyWhatHallmarkCausedIsExcused(t *testing.T) {
 	const race = "pam_env(sshd:session): No such user!?"
 	const pipe = "fatal: ssh_packet_send_debug: send DEBUG: Broken pipe"
 	const opened, closed = "sshd[5]: pam_unix(sshd:session): session opened for user admin(uid=1000) by (uid=0)", "sshd[5]: pam_unix(sshd:session): session closed for user admin"
+	const released = "pam_systemd(sshd:session): Failed to release session: "
 	const away = "error: connect_to 10.0.0.3 port 22: failed."
 	const usedCode = `Trying to reuse a previously used time-based code ("/var/lib/google-authenticator/admin"). Retry again in 30 seconds. Warning! This might mean, you are currently subject to a man-in-the-middle attack.`
 	const tooMany = `Too many concurrent login attempts ("/var/lib/google-authenticator/admin"). Please try again.`
@@ -127,6 +128,13 @@ func TestOnlyWhatHallmarkCausedIsExcused(t *testing.T) {
 			"sshd[5]: Accepted publickey for boot from 10.0.0.2 port 4000 ssh2: ED25519 SHA256:OURS",
 			strings.Replace(opened, "admin", "boot", 1), "sshd[6]#1000 err: " + race,
 		}, nil},
+		"Hallmark hangs up, and sshd is interrupted as it ends the session": {onServer, []string{
+			"sshd[5]: Accepted publickey for admin from 10.0.0.2 port 4000 ssh2: ED25519 SHA256:OURS", "sshd[5] err: " + released + "Interrupted system call",
+		}, nil},
+		"another hangs up so, or logind refuses": {onServer, []string{
+			"sshd[5]: Accepted publickey for admin from 10.0.0.2 port 4000 ssh2: ED25519 SHA256:THEIRS", "sshd[5] err: " + released + "Interrupted system call",
+			"sshd[6]: Accepted publickey for admin from 10.0.0.2 port 4001 ssh2: ED25519 SHA256:OURS", "sshd[6] err: " + released + "Access denied",
+		}, []string{released + "Interrupted system call", released + "Access denied"}},
 		"Hallmark asks the bastion for a server that boots": {onBastion, []string{
 			"sshd[5]: Accepted keyboard-interactive/pam for admin from 203.0.113.9 port 4000 ssh2",
 			"systemd-logind[2]: New session 7 of 5", "sshd[6]@7 err: " + away,
