@@ -185,7 +185,7 @@ func (c *Cloud) Roll(ctx context.Context, spec cloud.Roll) error {
 		switch {
 		case r != nil:
 			return nil
-		case w.image(spec.Image) == nil:
+		case w.launchable(spec.Image) == nil:
 			return notFound("image", spec.Image)
 		case len(g.Rolls) > 0:
 			if s := g.Rolls[len(g.Rolls)-1].progress(now, c.opts.Replace).State; s == cloud.RollGoing || s == cloud.RollBack {
