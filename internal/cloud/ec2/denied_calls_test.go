@@ -198,6 +198,9 @@ func (b *bench) unneeded(ours belongings) []attempt {
 		ask("mark an instance as published", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{Resources: []string{ours.instance}, Tags: offered}),
 		ask("give our image away", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{Resources: []string{ours.image}, Tags: append(given, offered...), DryRun: yes}),
 		ask("untag what is ours", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{Resources: []string{ours.volume}, DryRun: yes}),
+		ask("launch with an instance profile", (*sdk.Client).RunInstances, launch(base, "test", on(ours.free), dry, func(in *sdk.RunInstancesInput) {
+			in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: aws.String("other")}
+		})),
 		ask("enable our image again", (*sdk.Client).EnableImage, &sdk.EnableImageInput{ImageId: &ours.image}),
 		ask("make a snapshot", (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{VolumeId: &ours.volume, DryRun: yes, TagSpecifications: tagging("test", types.ResourceTypeSnapshot)}),
 		ask("change an instance", (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{InstanceId: &ours.instance, DryRun: yes, DisableApiTermination: &types.AttributeBooleanValue{Value: yes}}),
