@@ -32,7 +32,8 @@ type Balancer interface {
 	Rolled(ctx context.Context, roll Roll) (RollProgress, error)
 	// Unroll begins to take a group back to what it was before a roll, wherever that is: under way, done
 	// or stuck. It returns at once; Rolled tells when it is RollUndone. It is no error if the roll was
-	// not begun, or if the group is going or has gone back already.
+	// not begun, or if the group is going or has gone back already. CodeRefused if what it launched before was revoked:
+	// such a group goes forward only.
 	Unroll(ctx context.Context, roll Roll) error
 }
 

@@ -52,6 +52,11 @@ type Publisher interface {
 	// copies; CodeConflict says that a channel still names it, or that something still launches it.
 	// Idempotent.
 	Publish(ctx context.Context, id ImageID, channels []string) error
+	// Revoke takes an image back for good: whoever was offered it loses it, and nobody launches it or its copies any more,
+	// Hallmark included. CodeConflict says that a channel still names it; that a fleet still launches it is no reason to
+	// keep it. Servers that run stay. From then on Images leaves it out, and Copy, Publish and Point refuse it
+	// (CodeRefused); removing it is Publish's and DeleteImage's work. Idempotent; nothing to revoke is no error.
+	Revoke(ctx context.Context, id ImageID) error
 	// Published lists the images of an owner that are offered, each with the channels, sorted, for which
 	// it is: none if that was not ended, or is not what the configuration says now. Copies that were made
 	// and nobody wants it may list by ids of their own, without channels.
@@ -160,6 +165,10 @@ func (i interceptedPublisher) Copy(ctx context.Context, id ImageID, channels []s
 
 func (i interceptedPublisher) Publish(ctx context.Context, id ImageID, channels []string) error {
 	return i.around(ctx, Call{VerbPublish, string(id)}, func(ctx context.Context) error { return i.p.Publish(ctx, id, channels) })
+}
+
+func (i interceptedPublisher) Revoke(ctx context.Context, id ImageID) error {
+	return i.around(ctx, Call{VerbRevoke, string(id)}, func(ctx context.Context) error { return i.p.Revoke(ctx, id) })
 }
 
 func (i interceptedPublisher) Point(ctx context.Context, channel, role string, id ImageID) error {

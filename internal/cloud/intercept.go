@@ -35,6 +35,7 @@ const (
 	VerbImportBase    Verb = "import-base"
 	VerbCopy          Verb = "copy"
 	VerbPublish       Verb = "publish"
+	VerbRevoke        Verb = "revoke"
 	VerbPublished     Verb = "published"
 	VerbPoint         Verb = "point"
 	VerbPointed       Verb = "pointed"
@@ -53,7 +54,7 @@ func Verbs() []Verb {
 		VerbResolveBase, VerbCreateNetwork, VerbAllowAdmin, VerbDeleteNetwork, VerbLaunch, VerbServers, VerbReboot,
 		VerbStop, VerbStart, VerbDestroy, VerbConsole, VerbCapture, VerbImages, VerbDeleteImage, VerbCreateVolume,
 		VerbAttachVolume, VerbDetachVolume, VerbDeleteVolume, VerbOwned, VerbDelete, VerbSnapshot, VerbRestore,
-		VerbImportBase, VerbCopy, VerbPublish, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot, VerbReadDisk,
+		VerbImportBase, VerbCopy, VerbPublish, VerbRevoke, VerbPublished, VerbPoint, VerbPointed, VerbScreenshot, VerbReadDisk,
 		VerbLeave, VerbJoin, VerbRoll, VerbRolled, VerbUnroll,
 	}
 }

@@ -217,6 +217,11 @@ func TestOffers(t *testing.T) {
 	if said != "" {
 		t.Fatal(said)
 	}
+	// What is shared with nobody may be under a key that AWS manages.
+	if _, said := load(t, strings.Replace(offers, "    publish:\n", "    kms-key: alias/aws/ebs\n    publish:\n", 1)+
+		"    - {channels: [production], regions: [us-lab-1], keys: {us-lab-1: alias/aws/ebs}}\n", nil); said != "" {
+		t.Error(said)
+	}
 	if o := c.Provider.EC2.Publish; len(o) != 2 || o[0].DeprecateAfter != 90*24*time.Hour || o[0].Keys["us-lab-1"] != "alias/hallmark" {
 		t.Errorf("offers are %+v", o)
 	}
@@ -253,6 +258,9 @@ func TestBadConfig(t *testing.T) {
 		{name: "production by night", text: least + "policy:\n  nightly: {channel: production}\n"},
 		{name: "a development branch called production", text: "product: {repository: p, development: production}\npolicy:\n  nightly: {channel: \"{branch}\"}\n"},
 		{name: "branches of schedules", text: least + "schedules:\n- {name: a, kind: nightly, branch: feature/x, cron: \"0 2 * * *\"}\n- {name: b, kind: release, branch: main, cron: \"0 2 * * *\"}\n- {name: c, kind: release, branch: release/1.0, cron: \"0 2 * * *\"}\n"},
+		{name: "keys that AWS manages", text: strings.Replace(offers, "    publish:\n", "    kms-key: alias/aws/ebs\n    publish:\n", 1) + "" +
+			"    - {channels: [development], regions: [us-lab-1], keys: {us-lab-1: \"arn:aws:kms:us-lab-1:123456789012:alias/aws/ebs\"}}\n" +
+			"    - {channels: [production], regions: [us-lab-2], accounts: [\"210987654321\"], keys: {us-lab-2: alias/aws/ebs}}\n"},
 		{name: "parameters", text: strings.Replace(offers, "publish:", "parameters: hallmark", 1)},
 		{name: "provider settings", text: least + "provider: {incus: {cache: nowhere, range: wide}}\n"},
 		{name: "provider range", text: least + "provider: {incus: {range: 10.0.0.0/28}}\n"},

@@ -84,10 +84,20 @@ func (e *EC2) checkOffers(at Place) {
 		return
 	}
 	const unsharable = "and what the account's default key encrypts cannot be shared"
-	if e.KMSKey == "" {
+	sharer := fmt.Sprintf("is a key that AWS manages, which no other account can use, and publish[%d] shares images", shared)
+	const own = "make a KMS key of your own there, which the other accounts may use, and name it"
+	switch {
+	case awsManaged(e.KMSKey):
+		at.Problem("ec2.kms-key", fmt.Sprintf("%q %s", e.KMSKey, sharer), own)
+	case e.KMSKey == "":
 		at.Problem(fmt.Sprintf("ec2.publish[%d]", shared), "shares images, "+unsharable, "name a KMS key under provider.ec2.kms-key")
 	}
 	for i, o := range e.Publish {
+		for _, region := range slices.Sorted(maps.Keys(o.Keys)) {
+			if awsManaged(o.Keys[region]) {
+				at.Problem(fmt.Sprintf("ec2.publish[%d].keys.%s", i, region), fmt.Sprintf("%q %s", o.Keys[region], sharer), own)
+			}
+		}
 		for j, region := range o.Regions {
 			if keys[region] == "" && region != e.Region && slices.Contains(e.Regions, region) {
 				at.Problem(fmt.Sprintf("ec2.publish[%d].regions[%d]", i, j), fmt.Sprintf("%q has no key, but publish[%d] shares images, %s", region, shared, unsharable), "give a KMS key of that region under keys")
@@ -95,4 +105,14 @@ func (e *EC2) checkOffers(at Place) {
 			}
 		}
 	}
+}
+
+// awsManaged reports whether a key is named by an alias of those that AWS makes in an account for itself
+// (alias/aws/ebs), as an ARN or not: AWS reserves that prefix. Named by their id they can't be told from others.
+func awsManaged(key string) bool {
+	if strings.HasPrefix(key, "arn:") {
+		_, key, _ = strings.Cut(key, ":alias/")
+		key = "alias/" + key
+	}
+	return strings.HasPrefix(key, "alias/aws/")
 }

@@ -108,6 +108,7 @@ func (a *alignment) look(ctx context.Context, wait bool) (lacking map[cloud.Imag
 			})
 		}
 	}
+	failed = errors.Join(failed, a.revoke(ctx)) // when no channel names them any more, and whoever makes copies
 	if alone == nil {
 		return nil, failed
 	}
@@ -180,4 +181,52 @@ func (a *alignment) withdraw(ctx context.Context, id cloud.ImageID) error {
 		a.parts.Log.Info("image withdrawn: no channel holds it", "image", id)
 	}
 	return err
+}
+
+// revoke takes the images of revoked sets from everybody. It asks only if there is such a set, and changes only what
+// can still be launched: what a crash or a hand has left is revoked by the next call.
+func (a *alignment) revoke(ctx context.Context) error {
+	revoked, err := revokedImages(ctx, a.parts)
+	if err != nil || len(revoked) == 0 {
+		return err
+	}
+	there, err := a.parts.Cloud.Images(ctx, cloud.Filter{Owner: a.parts.Config.Owner})
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, image := range there {
+		if !revoked[image.ID] {
+			continue
+		}
+		err := a.p.Revoke(ctx, image.ID)
+		if err == nil {
+			a.parts.Log.Info("image revoked: nobody can launch it any more", "image", image.ID)
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// revokedImages are those of this provider that a revoked set holds, also those that the ledger gave up: where they
+// could not be removed, they can still be launched.
+func revokedImages(ctx context.Context, parts Parts) (map[cloud.ImageID]bool, error) {
+	sets, err := parts.Ledger.Sets(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	revoked := map[cloud.ImageID]bool{}
+	for _, set := range sets {
+		if set.Revoked == "" {
+			continue
+		}
+		images, err := imagesOf(ctx, parts, set.ID)
+		if err != nil {
+			return nil, fmt.Errorf("revoked set %s: %w", set.ID, err)
+		}
+		for _, id := range images {
+			revoked[id] = true
+		}
+	}
+	return revoked, nil
 }

@@ -19,6 +19,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/hallmark-ci/hallmark/internal/cloud"
+	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/machines"
 	"github.com/hallmark-ci/hallmark/internal/ledger"
 	"github.com/hallmark-ci/hallmark/internal/pipeline"
 	"github.com/hallmark-ci/hallmark/internal/verdict"
@@ -28,7 +29,7 @@ import (
 func (r *region) metadata(address, path string) (status int, text string) {
 	service := r.lab.Metadata()
 	ask := func(method, path, header, value string) *httptest.ResponseRecorder {
-		question := httptest.NewRequestWithContext(r.t.Context(), method, path, http.NoBody)
+		question := httptest.NewRequestWithContext(machines.Away(r.t.Context(), 1), method, path, http.NoBody)
 		question.RemoteAddr = address + ":40000"
 		question.Header.Set(header, value)
 		answer := httptest.NewRecorder()

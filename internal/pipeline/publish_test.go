@@ -68,7 +68,7 @@ func TestMoveAndAlign(t *testing.T) {
 
 	n, said := len(s.sim.Records()), s.log.Len()
 	s.align()
-	if calls := s.sim.Records()[n:]; len(calls) != 3 || s.log.Len() != said { // one for images, one for each channel
+	if calls := s.sim.Records()[n:]; len(calls) != 4 || s.log.Len() != said { // one for images, one for each channel, and one since sets were revoked
 		t.Errorf("with nothing to do: %v, and it says %s", calls, s.log.String()[said:])
 	}
 }

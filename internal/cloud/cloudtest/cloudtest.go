@@ -81,6 +81,7 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		{"attach and detach", s.attach},
 		{"snapshot", s.snapshots},
 		{"cancelled context", s.cancelled},
+		{"revoke", s.revoke},
 		{"owned", s.owned},
 		{"removal", s.removal},
 		{"nothing private is kept", s.privateIsGone},

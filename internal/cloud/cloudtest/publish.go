@@ -88,3 +88,44 @@ func (s *story) nowhere() cloud.ImageID {
 	}
 	return cloud.ImageID(id)
 }
+
+// revoke: an image that nobody launches any more, and that is still there to be removed.
+func (s *story) revoke(t *testing.T) {
+	publisher := cloud.CapabilitiesOf(s.Provider).Publisher
+	if publisher == nil {
+		t.Skip("not a Publisher")
+	}
+	ctx, id, channels := t.Context(), s.captured.ID, []string{"contract-a"}
+	must(t, publisher.Copy(ctx, id, channels), "copy")
+	must(t, publisher.Publish(ctx, id, channels), "publish")
+	must(t, publisher.Point(ctx, "contract-a", "web", id), "point")
+	wantCode(t, publisher.Revoke(ctx, id), "revoke what a channel names", cloud.CodeConflict)
+	must(t, publisher.Point(ctx, "contract-a", "web", ""), "point to nothing")
+	for range 2 {
+		must(t, publisher.Revoke(ctx, id), "revoke")
+	}
+	must(t, publisher.Revoke(ctx, s.nowhere()), "revoke what is not there")
+
+	list, err := s.Provider.Images(ctx, cloud.Filter{Owner: s.Owner})
+	must(t, err, "list images")
+	if slices.ContainsFunc(list, func(i cloud.Image) bool { return i.ID == id }) {
+		t.Error("a revoked image is listed as if it could be launched")
+	}
+	spec := s.serverSpec("contract-revoked", id)
+	spec.Name, spec.Address, spec.Volumes = never, s.network.Addresses[never], nil
+	_, err = s.Provider.Launch(ctx, spec)
+	wantCode(t, err, "launch from a revoked image", cloud.CodeNotFound)
+	wantCode(t, publisher.Copy(ctx, id, channels), "copy a revoked image", cloud.CodeRefused)
+	wantCode(t, publisher.Publish(ctx, id, channels), "publish a revoked image", cloud.CodeRefused)
+	wantCode(t, publisher.Point(ctx, "contract-a", "web", id), "point to a revoked image", cloud.CodeRefused)
+	if _, found := s.look(t, s.server.ID); !found {
+		t.Error("the server that it had launched is gone")
+	}
+	for range 2 {
+		must(t, publisher.Publish(ctx, id, nil), "take back a revoked image")
+	}
+	got, err := publisher.Published(ctx, s.Owner)
+	if err != nil || len(got) > 0 {
+		t.Errorf("published: %v, %v", got, err)
+	}
+}

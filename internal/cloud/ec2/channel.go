@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
@@ -52,6 +53,9 @@ func (p *Provider) places(ctx context.Context, call, channel string, id cloud.Im
 	if err := ours(call, t, ""); err != nil {
 		return nil, "", err
 	}
+	if found.State == ec2types.ImageStateDisabled {
+		return nil, "", disabled(call, found)
+	}
 	channels := t.channels()
 	if !slices.Contains(channels, channel) || !t.has(p.cfg.publication(channels).mark(channels)) {
 		return nil, "", refuse(call, "it is not published for the channel")
@@ -64,6 +68,9 @@ func (p *Provider) places(ctx context.Context, call, channel string, id cloud.Im
 		}
 		if copied == nil {
 			return nil, "", refuse(call, "its copy in %s is gone: publish it again", region)
+		}
+		if copied.State == ec2types.ImageStateDisabled {
+			return nil, "", disabled(call+" in "+region, copied)
 		}
 		amis[region] = *copied.ImageId
 	}

@@ -87,6 +87,8 @@ func changesOf(theirs, ours belongings) []attempt {
 		ask("describe an image anew", (*sdk.Client).ModifyImageAttribute, &sdk.ModifyImageAttributeInput{ImageId: &theirs.image, Description: &types.AttributeValue{Value: aws.String("ours")}}),
 		ask("deprecate an image", (*sdk.Client).EnableImageDeprecation, &sdk.EnableImageDeprecationInput{ImageId: &theirs.image, DeprecateAt: aws.Time(time.Now().AddDate(1, 0, 0))}),
 		ask("offer it again", (*sdk.Client).DisableImageDeprecation, &sdk.DisableImageDeprecationInput{ImageId: &theirs.image}),
+		ask("disable an image", (*sdk.Client).DisableImage, &sdk.DisableImageInput{ImageId: &theirs.image}),
+		ask("enable it again", (*sdk.Client).EnableImage, &sdk.EnableImageInput{ImageId: &theirs.image}),
 		ask("protect an image", (*sdk.Client).EnableImageDeregistrationProtection, &sdk.EnableImageDeregistrationProtectionInput{ImageId: &theirs.image}),
 		ask("take that back", (*sdk.Client).DisableImageDeregistrationProtection, &sdk.DisableImageDeregistrationProtectionInput{ImageId: &theirs.image}),
 		ask("mark an image as published", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{Resources: []string{theirs.image}, Tags: offered}),
@@ -196,6 +198,10 @@ func (b *bench) unneeded(ours belongings) []attempt {
 		ask("mark an instance as published", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{Resources: []string{ours.instance}, Tags: offered}),
 		ask("give our image away", (*sdk.Client).CreateTags, &sdk.CreateTagsInput{Resources: []string{ours.image}, Tags: append(given, offered...), DryRun: yes}),
 		ask("untag what is ours", (*sdk.Client).DeleteTags, &sdk.DeleteTagsInput{Resources: []string{ours.volume}, DryRun: yes}),
+		ask("launch with an instance profile", (*sdk.Client).RunInstances, launch(base, "test", on(ours.free), dry, func(in *sdk.RunInstancesInput) {
+			in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: aws.String("other")}
+		})),
+		ask("enable our image again", (*sdk.Client).EnableImage, &sdk.EnableImageInput{ImageId: &ours.image}),
 		ask("make a snapshot", (*sdk.Client).CreateSnapshot, &sdk.CreateSnapshotInput{VolumeId: &ours.volume, DryRun: yes, TagSpecifications: tagging("test", types.ResourceTypeSnapshot)}),
 		ask("change an instance", (*sdk.Client).ModifyInstanceAttribute, &sdk.ModifyInstanceAttributeInput{InstanceId: &ours.instance, DryRun: yes, DisableApiTermination: &types.AttributeBooleanValue{Value: yes}}),
 		ask("bring a key", (*sdk.Client).ImportKeyPair, &sdk.ImportKeyPairInput{KeyName: aws.String("k"), PublicKeyMaterial: []byte("k"), DryRun: yes, TagSpecifications: tagging("test", types.ResourceTypeKeyPair)}),

@@ -141,8 +141,11 @@ func (p *Provider) complete(ctx context.Context, api *ec2.Client, call, id strin
 	if err != nil {
 		return cloud.Image{}, err
 	}
-	if done.State == types.ImageStateAvailable {
-		return image(done), nil
+	switch done.State {
+	case types.ImageStateAvailable:
+		return image(done), p.harden(ctx, api, done)
+	case types.ImageStateDisabled: // it is not made anew under its name: whoever disabled it meant that
+		return cloud.Image{}, disabled(call, done)
 	}
 	failed := fmt.Errorf("EC2 made the image %s, but it is %s: %s", id, done.State, reason(done))
 	if err := p.deregister(ctx, api, id); err != nil {
@@ -155,7 +158,25 @@ func (p *Provider) complete(ctx context.Context, api *ec2.Client, call, id strin
 	return cloud.Image{}, &cloud.Error{Call: call, Code: code, Err: failed}
 }
 
-// Images gives those of this region that are complete.
+// harden makes an image ask for tokens (IMDSv2): whoever launches it, by whatever template, gets a server whose
+// metadata need one, unless they say otherwise. It is asked for of images and of copies, since EC2's reference does not
+// say that either has it from what it is made of. It cannot be taken back.
+func (p *Provider) harden(ctx context.Context, api *ec2.Client, found *types.Image) error {
+	if found.ImdsSupport == types.ImdsSupportValuesV20 {
+		return nil
+	}
+	_, err := api.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{
+		ImageId: found.ImageId, ImdsSupport: &types.AttributeValue{Value: aws.String(string(types.ImdsSupportValuesV20))},
+	})
+	return err
+}
+
+// disabled refuses an image that nobody can launch.
+func disabled(call string, found *types.Image) error {
+	return refuse(call, "%s (%s) is disabled, because its set was revoked, or by hand: use another image", aws.ToString(found.ImageId), aws.ToString(found.Name))
+}
+
+// Images gives those of this region that are complete, and not disabled.
 func (p *Provider) Images(ctx context.Context, filter cloud.Filter) ([]cloud.Image, error) {
 	filters := append(selected(filter), has("tag-key", tagKind), has("state", string(types.ImageStateAvailable)))
 	list, err := p.listImages(ctx, p.api, []string{"self"}, filters)
@@ -169,8 +190,9 @@ func (p *Provider) Images(ctx context.Context, filter cloud.Filter) ([]cloud.Ima
 	return images, nil
 }
 
+// listImages lists disabled ones, too: they are there, with their names and snapshots.
 func (p *Provider) listImages(ctx context.Context, api *ec2.Client, owners []string, filters []types.Filter) ([]types.Image, error) {
-	pages := ec2.NewDescribeImagesPaginator(api, &ec2.DescribeImagesInput{Owners: owners, Filters: filters})
+	pages := ec2.NewDescribeImagesPaginator(api, &ec2.DescribeImagesInput{Owners: owners, Filters: filters, IncludeDisabled: aws.Bool(true)})
 	var list []types.Image
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
@@ -182,10 +204,10 @@ func (p *Provider) listImages(ctx context.Context, api *ec2.Client, owners []str
 	return list, nil
 }
 
-// describeImage gives one image, whoever's it is.
+// describeImage gives one image, whoever's it is, and also if it is disabled.
 func (p *Provider) describeImage(ctx context.Context, api *ec2.Client, id string) (*types.Image, error) {
 	call := "look at image " + id
-	out, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
+	out, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDisabled: aws.Bool(true)})
 	if err != nil {
 		return nil, fail(call, err)
 	}

@@ -154,6 +154,7 @@ func testContract(t *testing.T, endpoint string) {
 			Cannot: map[string]string{
 				"screen":  "moto has no GetConsoleScreenshot",
 				"publish": "moto has no EnableImageDeregistrationProtection, and publishing begins with it",
+				"revoke":  "what is revoked was published first",
 			},
 		}
 	})

@@ -118,7 +118,7 @@ func (c *Config) offered(found *types.Image, copies map[string]*types.Image) boo
 	t := read(found.Tags)
 	channels := t.channels()
 	pub := c.publication(channels)
-	if len(channels) == 0 || !t.has(pub.mark(channels)) || !protected(found) {
+	if len(channels) == 0 || !t.has(pub.mark(channels)) || !protected(found) || found.State != types.ImageStateAvailable {
 		return false
 	}
 	for region, one := range copies {

@@ -21,6 +21,16 @@ func (w *world) image() types.Image {
 	return w.imageOf(i, w.name())
 }
 
+// sharable is an image under a key of one's own.
+func (w *world) sharable() types.Image {
+	w.Helper()
+	in := w.run()
+	in.BlockDeviceMappings[0].Ebs.KmsKeyId = aws.String("alias/images")
+	i := w.running(in)
+	w.stop(i)
+	return w.imageOf(i, w.name())
+}
+
 func (w *world) available(api *sdk.Client, id string) types.Image {
 	w.Helper()
 	waiter := sdk.NewImageAvailableWaiter(api, func(o *sdk.ImageAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = often, often })

@@ -100,7 +100,7 @@ var publishOpinions = []opinion{
 	{
 		action: "ec2:ModifyImageAttribute", says: "lets accounts and organisations launch, and takes that back",
 		try: func(w *world) error {
-			id := w.image().ImageId
+			id := w.sharable().ImageId
 			both := []types.LaunchPermission{{UserId: aws.String(friend)}, {OrganizationArn: aws.String(organisation)}}
 			_, err := w.api.ModifyImageAttribute(w.Context(), &sdk.ModifyImageAttributeInput{ImageId: id, LaunchPermission: &types.LaunchPermissionModifications{Add: both}})
 			if err != nil {
@@ -119,6 +119,28 @@ var publishOpinions = []opinion{
 		},
 	},
 	{
+		action: "ec2:ModifyImageAttribute", says: "shares nothing that the account's default key encrypts",
+		moto: "shares it", shows: "and nothing was",
+		try: func(w *world) error {
+			_, err := w.api.ModifyImageAttribute(w.Context(), &sdk.ModifyImageAttributeInput{
+				ImageId: w.image().ImageId, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: aws.String(friend)}}},
+			})
+			return refused(err, "InvalidParameter")
+		},
+	},
+	{
+		action: "ec2:ModifySnapshotAttribute", says: "shares nothing that the account's default key encrypts",
+		moto: "says nothing", shows: "and nothing was",
+		try: func(w *world) error {
+			id := w.snapshotOf(w.image())
+			_, err := w.api.ModifySnapshotAttribute(w.Context(), &sdk.ModifySnapshotAttributeInput{
+				SnapshotId: &id, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+				CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: aws.String(friend)}}},
+			})
+			return refused(err, "OperationNotPermitted")
+		},
+	},
+	{
 		action: "ec2:DescribeSnapshotAttribute", says: "lists who may make volumes: at first nobody else",
 		try: func(w *world) error {
 			who, err := w.readers(w.snapshotOf(w.image()))
@@ -132,7 +154,7 @@ var publishOpinions = []opinion{
 		action: "ec2:ModifySnapshotAttribute", says: "lets accounts make volumes, and takes that back",
 		moto: "changes nothing", shows: "added: []",
 		try: func(w *world) error {
-			id := w.snapshotOf(w.image())
+			id := w.snapshotOf(w.sharable())
 			one := []types.CreateVolumePermission{{UserId: aws.String(friend)}}
 			change := func(c *types.CreateVolumePermissionModifications) error {
 				_, err := w.api.ModifySnapshotAttribute(w.Context(), &sdk.ModifySnapshotAttributeInput{
@@ -151,6 +173,74 @@ var publishOpinions = []opinion{
 			}
 			who, err := w.readers(id)
 			return expect(err == nil && len(who) == 0, "removed: %+v, %v", who, err)
+		},
+	},
+	{
+		action: "ec2:DescribeImages", says: "leaves out those that are disabled, unless it is asked for them",
+		moto: "gives them always", shows: "1 without asking",
+		try: func(w *world) error {
+			id := w.image().ImageId
+			if _, err := w.api.DisableImage(w.Context(), &sdk.DisableImageInput{ImageId: id}); err != nil {
+				return err
+			}
+			in := &sdk.DescribeImagesInput{Owners: []string{"self"}, Filters: filter("image-id", *id), IncludeDisabled: aws.Bool(true)}
+			out, err := w.api.DescribeImages(w.Context(), in)
+			if err != nil || len(out.Images) != 1 || out.Images[0].State != types.ImageStateDisabled {
+				return expect(false, "asked for: %+v, %v", out, err)
+			}
+			in.IncludeDisabled = nil
+			out, err = w.api.DescribeImages(w.Context(), in)
+			if err != nil {
+				return err
+			}
+			return expect(len(out.Images) == 0, "%d without asking", len(out.Images))
+		},
+	},
+	{
+		action: "ec2:DisableImage", says: "keeps an image from being launched",
+		moto: "launches it", shows: "and nothing was",
+		try: func(w *world) error {
+			in := w.run()
+			in.ImageId = w.image().ImageId
+			if _, err := w.api.DisableImage(w.Context(), &sdk.DisableImageInput{ImageId: in.ImageId}); err != nil {
+				return err
+			}
+			_, err := w.api.RunInstances(w.Context(), in)
+			return refused(err, "InvalidAMIID.Unavailable")
+		},
+	},
+	{
+		action: "ec2:DisableImage", says: "takes launch permissions away",
+		moto: "leaves them", shows: "1 may launch it",
+		try: func(w *world) error {
+			id := w.sharable().ImageId
+			_, err := w.api.ModifyImageAttribute(w.Context(), &sdk.ModifyImageAttributeInput{
+				ImageId: id, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: aws.String(friend)}}},
+			})
+			if err != nil {
+				return err
+			}
+			if _, err := w.api.DisableImage(w.Context(), &sdk.DisableImageInput{ImageId: id}); err != nil {
+				return err
+			}
+			who, err := w.launchers(*id)
+			if err != nil {
+				return err
+			}
+			return expect(len(who) == 0, "%d may launch it", len(who))
+		},
+	},
+	{
+		action: "ec2:ModifyImageAttribute", says: "makes an image ask for tokens, and tells so",
+		moto: "changes nothing", shows: "it supports \"\"",
+		try: func(w *world) error {
+			id := w.image().ImageId
+			_, err := w.api.ModifyImageAttribute(w.Context(), &sdk.ModifyImageAttributeInput{ImageId: id, ImdsSupport: &types.AttributeValue{Value: aws.String("v2.0")}})
+			if err != nil {
+				return err
+			}
+			now := w.available(w.api, *id)
+			return expect(now.ImdsSupport == types.ImdsSupportValuesV20, "it supports %q", now.ImdsSupport)
 		},
 	},
 	{

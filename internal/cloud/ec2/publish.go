@@ -44,13 +44,19 @@ func (p *Provider) Copy(ctx context.Context, id cloud.ImageID, channels []string
 	return nil
 }
 
-// publishable gives an image that is ours.
+// publishable gives an image that is ours and can be launched.
 func (p *Provider) publishable(ctx context.Context, call string, id cloud.ImageID) (*types.Image, error) {
 	source, err := p.describeImage(ctx, p.api, string(id))
 	if err != nil {
 		return nil, err
 	}
-	return source, ours(call, read(source.Tags), "")
+	if err := ours(call, read(source.Tags), ""); err != nil {
+		return nil, err
+	}
+	if source.State == types.ImageStateDisabled {
+		return nil, disabled(call, source)
+	}
+	return source, nil
 }
 
 // Publish lets others launch an image and its copies, and protects them from being removed. It sets all of
@@ -82,6 +88,9 @@ func (p *Provider) publish(ctx context.Context, call string, source *types.Image
 		found, err := p.copyOf(ctx, call, region, source)
 		if err != nil {
 			return fail(call+" in "+region, err)
+		}
+		if found != nil && found.State == types.ImageStateDisabled {
+			return disabled(call+" in "+region, found)
 		}
 		if found == nil || found.State != types.ImageStateAvailable {
 			return refuse(call, "its copy in %s is not made, or not complete", region)
@@ -130,6 +139,9 @@ func (p *Provider) publishIn(ctx context.Context, call, region string, found, so
 			return err
 		}
 		return p.retract(ctx, call, region, found)
+	}
+	if err := p.harden(ctx, p.regions[region], found); err != nil { // one that was made before Hallmark did that
+		return err
 	}
 	if err := p.protect(ctx, p.regions[region], found); err != nil {
 		return err

@@ -249,6 +249,35 @@ func TestConfigurationOfPublicationsChanges(t *testing.T) {
 	})
 }
 
+// What AWS' own key encrypts is refused as EC2 refuses it, with the remedy, and the parameter does not move; also where the
+// configuration does not show it, since the image is older.
+func TestSharingUnderAKeyOfAWS(t *testing.T) {
+	for where, change := range map[string]func(*ec2.Config){
+		region: func(c *ec2.Config) {
+			c.Publish = []ec2.Offer{{Channels: []string{"production"}, Accounts: []string{friend}}}
+		},
+		elsewhere: func(c *ec2.Config) {
+			c.KMSKey = "alias/images"
+			c.Publish = []ec2.Offer{{Channels: []string{"production"}, Regions: []string{elsewhere}, Accounts: []string{friend}, Keys: map[string]string{elsewhere: "alias/aws/ebs"}}}
+		},
+	} {
+		t.Run(where, func(t *testing.T) {
+			inBubble(t, change, func(b *bench) {
+				ctx := b.Context()
+				image := b.captured()
+				must(b, b.p.Copy(ctx, image.ID, []string{"production"}))
+				err := b.p.Publish(ctx, image.ID, []string{"production"})
+				code(b, err, cloud.CodeRefused)
+				if err == nil || !strings.Contains(err.Error(), "provider.ec2.kms-key") || !strings.Contains(err.Error(), "AWS Managed CMK can't be shared") {
+					b.Errorf("without the remedy: %v", err)
+				}
+				code(b, b.p.Point(ctx, "production", "web", image.ID), cloud.CodeRefused)
+				must(b, b.p.Publish(ctx, image.ID, nil))
+			})
+		})
+	}
+}
+
 // An image that is older than its channel keeps images is deprecated as soon as EC2 takes it.
 func TestPublishOfAnOldImage(t *testing.T) {
 	inBubble(t, shop, func(b *bench) {

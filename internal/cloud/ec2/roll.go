@@ -20,7 +20,8 @@ import (
 // The refresh rolls back by itself. Auto Scaling is the first to know that new servers do not become
 // healthy, it knows while Hallmark is down, and so no group stays half of an image that failed. Servers
 // are replaced whatever they were launched from (no skip matching), and without a stop in between (no
-// checkpoints): whether it goes well the load balancer says.
+// checkpoints): whether it goes well the load balancer says. From an image that was revoked there is no way back: then
+// the refresh stops where it fails, and the servers that are left go on.
 func (p *Provider) Roll(ctx context.Context, roll cloud.Roll) error {
 	call := "roll " + roll.Group + " to " + string(roll.Image)
 	r, err := p.rolling(ctx, call, roll)
@@ -37,10 +38,23 @@ func (p *Provider) Roll(ctx context.Context, roll cloud.Roll) error {
 	case r.version() != r.from:
 		err = conflict(call, "the group launched version %s of its template when this was prepared, and now version %s", r.from, r.version())
 	}
+	var revoked bool
 	if err == nil {
-		err = p.refresh(ctx, call, r, roll, r.made, &scaling.RefreshPreferences{AutoRollback: aws.Bool(true), SkipMatching: aws.Bool(false)})
+		revoked, err = p.isDisabled(ctx, r.before)
+	}
+	if err == nil {
+		err = p.refresh(ctx, call, r, roll, r.made, &scaling.RefreshPreferences{AutoRollback: aws.Bool(!revoked), SkipMatching: aws.Bool(false)})
 	}
 	return fail(call, err)
+}
+
+// isDisabled reports whether nobody can launch an image any more, though it is there.
+func (p *Provider) isDisabled(ctx context.Context, ami string) (bool, error) {
+	found, err := p.describeImage(ctx, p.api, ami)
+	if err != nil {
+		return false, skipAbsent(err)
+	}
+	return found.State == types.ImageStateDisabled, nil
 }
 
 // makeVersion makes the version, and waits until it can be seen.
@@ -126,6 +140,9 @@ func (p *Provider) Unroll(ctx context.Context, roll cloud.Roll) error {
 			if !active(r.there) { // somebody cancels it at this moment
 				return false, nil
 			}
+			if err := p.mayReturn(ctx, call, r); err != nil {
+				return false, err
+			}
 			_, err := p.scaling[p.cfg.Region].RollbackInstanceRefresh(ctx, &autoscaling.RollbackInstanceRefreshInput{AutoScalingGroupName: &roll.Group})
 			if is(err, "ActiveInstanceRefreshNotFound") { // it ended at this moment
 				return false, nil
@@ -135,8 +152,20 @@ func (p *Provider) Unroll(ctx context.Context, roll cloud.Roll) error {
 		if v := r.version(); v != r.made && v != r.from {
 			return false, conflict(call, "the group was changed since: it launches version %s of its template", v)
 		}
+		if err := p.mayReturn(ctx, call, r); err != nil {
+			return false, err
+		}
 		return true, p.refresh(ctx, call, r, roll, r.from, &scaling.RefreshPreferences{SkipMatching: aws.Bool(true)})
 	}))
+}
+
+// mayReturn refuses to lead a group back to an image that was revoked: it would lose servers and launch none.
+func (p *Provider) mayReturn(ctx context.Context, call string, r *rolling) error {
+	revoked, err := p.isDisabled(ctx, r.before)
+	if err == nil && revoked {
+		return refuse(call, "%s, which version %s of its template launches, is disabled, because its set was revoked, or by hand: roll it to another image", r.before, r.from)
+	}
+	return err
 }
 
 // Rolled tells the state of the refresh, and what the group's activities say of why it failed.

@@ -166,6 +166,35 @@ func TestUnroll(t *testing.T) {
 	}
 }
 
+// A group is led away from a revoked image, and not back to it, by whatever way.
+func TestRollFromARevokedImage(t *testing.T) {
+	inFleet(t, func(f *fleet) {
+		must(f, f.p.Revoke(f.Context(), f.from))
+		must(f, f.p.Roll(f.Context(), f.roll))
+		if got := f.wire.all("autoscaling:StartInstanceRefresh")[0].form.Get("Preferences.AutoRollback"); got != "false" {
+			f.Errorf("Auto Scaling may go back to it: %q", got)
+		}
+		unroll := func(when string) {
+			f.Helper()
+			err := f.p.Unroll(f.Context(), f.roll)
+			code(f, err, cloud.CodeRefused)
+			if err == nil || !strings.Contains(err.Error(), string(f.from)) {
+				f.Errorf("%s: the image is not named: %v", when, err)
+			}
+		}
+		unroll("while it goes on")
+		last, least := f.reaches(f.p, cloud.RollDone, cloud.RollGoing)
+		if last.Percent != 100 || least < size {
+			f.Errorf("%+v, and in between %d servers served", last, least)
+		}
+		unroll("when it is done")
+		f.is("2", f.to)
+		other := f.roll
+		other.Token, other.Image = "another", f.from
+		code(f, f.p.Roll(f.Context(), other), cloud.CodeRefused)
+	})
+}
+
 // Killed after any change, a new process goes on: one version, one refresh, and one way back.
 func TestKilledWhileRolling(t *testing.T) {
 	for n := 1; n <= 3; n++ {

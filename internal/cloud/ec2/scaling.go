@@ -35,6 +35,7 @@ type rolling struct {
 	made     string // the version with the new image; "": none yet
 	from     string // the one before
 	image    string // that the made one launches
+	before   string // that the one before launches
 
 	there *scaling.InstanceRefresh // the refresh to made; nil: none
 	back  *scaling.InstanceRefresh // the last one from there back to from; nil: none
@@ -75,6 +76,11 @@ func (p *Provider) rolling(ctx context.Context, call string, roll cloud.Roll) (*
 	}
 	if r.made == "" {
 		return r, nil
+	}
+	for _, v := range versions {
+		if strconv.FormatInt(aws.ToInt64(v.VersionNumber), 10) == r.from && v.LaunchTemplateData != nil {
+			r.before = aws.ToString(v.LaunchTemplateData.ImageId)
+		}
 	}
 	if r.image != string(roll.Image) {
 		return nil, conflict(call, "its token rolled the group to %s", r.image)

@@ -2,12 +2,14 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
 )
 
 // unitARN is in the ARN of an organisational unit, not in that of an organisation.
@@ -29,7 +31,7 @@ func (p *Provider) share(ctx context.Context, api *ec2.Client, found *types.Imag
 	if len(change.Add)+len(change.Remove) > 0 {
 		_, err := api.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: found.ImageId, LaunchPermission: change})
 		if err != nil {
-			return err
+			return unsharable(found, err)
 		}
 	}
 	for _, m := range found.BlockDeviceMappings {
@@ -37,10 +39,22 @@ func (p *Provider) share(ctx context.Context, api *ec2.Client, found *types.Imag
 			continue
 		}
 		if err := p.shareSnapshot(ctx, api, *m.Ebs.SnapshotId, pub.accounts); err != nil {
-			return err
+			return unsharable(found, err)
 		}
 	}
 	return nil
+}
+
+// unsharable says what to do about an image that the account's default key encrypts. EC2 has no code of its own for that:
+// "InvalidParameter: Snapshots encrypted with the AWS Managed CMK can't be shared" (github.com/hashicorp/packer/issues/7410),
+// "OperationNotPermitted: Encrypted snapshots with EBS default key cannot be shared" (github.com/hashicorp/packer/issues/7499).
+func unsharable(found *types.Image, err error) error {
+	var said smithy.APIError
+	if !errors.As(err, &said) || !is(err, "InvalidParameter", "OperationNotPermitted") || !strings.Contains(said.ErrorMessage(), "shared") {
+		return err
+	}
+	return refuse("share image "+aws.ToString(found.ImageId), "a key that AWS manages encrypts it, which no other account can use: name a key of your own under "+
+		"provider.ec2.kms-key, for a copy under publish.keys, and build a new set: what is there keeps its key (%w)", plain(err))
 }
 
 func (p *Provider) shareSnapshot(ctx context.Context, api *ec2.Client, id string, accounts []string) error {

@@ -76,7 +76,7 @@ func (p *Provider) retract(ctx context.Context, call, region string, found *type
 }
 
 func (p *Provider) remove(ctx context.Context, api *ec2.Client, found *types.Image) error {
-	if found.State == types.ImageStateAvailable { // EC2 changes nothing of one in the making
+	if found.State == types.ImageStateAvailable || found.State == types.ImageStateDisabled { // EC2 changes nothing of one in the making
 		if err := p.close(ctx, api, found); err != nil {
 			return err
 		}
@@ -84,11 +84,18 @@ func (p *Provider) remove(ctx context.Context, api *ec2.Client, found *types.Ima
 	return p.deregister(ctx, api, *found.ImageId)
 }
 
-// close makes an image ours alone, and not protected.
+// close makes an image ours alone, and not protected. One that is disabled is ours alone already.
 func (p *Provider) close(ctx context.Context, api *ec2.Client, found *types.Image) error {
+	if found.State == types.ImageStateDisabled {
+		return p.unprotect(ctx, api, found)
+	}
 	if err := p.offer(ctx, api, found, publication{}, image(found).Created); err != nil {
 		return err
 	}
+	return p.unprotect(ctx, api, found)
+}
+
+func (p *Provider) unprotect(ctx context.Context, api *ec2.Client, found *types.Image) error {
 	if !protected(found) {
 		return nil
 	}
@@ -102,10 +109,8 @@ func (p *Provider) unused(ctx context.Context, call, region, ami string) error {
 	if err != nil {
 		return err
 	}
-	for name, value := range names {
-		if value == ami {
-			return conflict(call, "the parameter %s names it", name)
-		}
+	if err := unnamed(call, names, ami); err != nil {
+		return err
 	}
 	used, err := p.launchedBy(ctx, p.regions[region], ami)
 	if err != nil {
@@ -113,6 +118,16 @@ func (p *Provider) unused(ctx context.Context, call, region, ami string) error {
 	}
 	if used != "" {
 		return conflict(call, "the launch template %s launches it", used)
+	}
+	return nil
+}
+
+// unnamed refuses (CodeConflict) an image that one of a region's parameters names.
+func unnamed(call string, names map[string]string, ami string) error {
+	for name, value := range names {
+		if value == ami {
+			return conflict(call, "the parameter %s names it", name)
+		}
 	}
 	return nil
 }

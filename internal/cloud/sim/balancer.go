@@ -185,7 +185,7 @@ func (c *Cloud) Roll(ctx context.Context, spec cloud.Roll) error {
 		switch {
 		case r != nil:
 			return nil
-		case w.image(spec.Image) == nil:
+		case w.launchable(spec.Image) == nil:
 			return notFound("image", spec.Image)
 		case len(g.Rolls) > 0:
 			if s := g.Rolls[len(g.Rolls)-1].progress(now, c.opts.Replace).State; s == cloud.RollGoing || s == cloud.RollBack {
@@ -213,7 +213,7 @@ func (c *Cloud) Rolled(ctx context.Context, spec cloud.Roll) (got cloud.RollProg
 
 // Unroll goes back as slowly as there, wherever it turns.
 func (c *Cloud) Unroll(ctx context.Context, spec cloud.Roll) error {
-	return c.rolled(ctx, cloud.VerbUnroll, spec, func(_ *world, g *group, r *roll, now time.Time) error {
+	return c.rolled(ctx, cloud.VerbUnroll, spec, func(w *world, g *group, r *roll, now time.Time) error {
 		if r == nil {
 			return nil
 		}
@@ -222,6 +222,9 @@ func (c *Cloud) Unroll(ctx context.Context, spec cloud.Roll) error {
 		}
 		if r != g.Rolls[len(g.Rolls)-1] {
 			return refuse(cloud.CodeConflict, "group %s was rolled since", g.Name)
+		}
+		if i := w.image(r.From); i != nil && i.Revoked {
+			return refuse(cloud.CodeRefused, "image %s, which group %s launched before, was revoked", r.From, g.Name)
 		}
 		r.Undo = now
 		return nil

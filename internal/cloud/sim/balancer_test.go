@@ -77,3 +77,26 @@ func balanced(t *testing.T, c *sim.Cloud, hand *clock.Manual) {
 		t.Errorf("a server that is gone is in the pool: %v (%v)", got, err)
 	}
 }
+
+// No group goes back to an image that was revoked.
+func TestUnrollToARevokedImage(t *testing.T) {
+	c, ctx := sim.New(sim.Options{Clock: clock.NewManual(start), Replace: 10 * time.Minute}), t.Context()
+	roll := cloud.Roll{Group: "web", Owner: "test", Token: "one"}
+	var images [2]cloud.ImageID
+	for n, name := range []string{"old", "new"} {
+		i, err := c.AddBase(ctx, cloud.ImageSpec{Name: name, Tags: cloud.Tags{Owner: roll.Owner}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		images[n] = i.ID
+	}
+	roll.Image = images[1]
+	for _, err := range []error{c.AddGroup(ctx, roll.Group, roll.Owner, images[0]), c.Roll(ctx, roll), c.Revoke(ctx, images[0])} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Unroll(ctx, roll); cloud.CodeOf(err) != cloud.CodeRefused {
+		t.Errorf("it goes back: %v", err)
+	}
+}

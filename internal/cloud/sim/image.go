@@ -96,7 +96,7 @@ func (w *world) addImage(spec cloud.ImageSpec, now time.Time, content string, si
 		return i.view()
 	}
 	sum := sha256.Sum256([]byte(spec.Name + "\x00" + content))
-	i := &image{cloud.Image{
+	i := &image{Image: cloud.Image{
 		ID: cloud.ImageID(w.next("img")), Name: spec.Name, Kind: spec.Kind,
 		Digest:  "sha256:" + hex.EncodeToString(sum[:]),
 		Created: now, SizeBytes: size, Properties: maps.Clone(spec.Properties), Tags: spec.Tags,
@@ -109,7 +109,7 @@ func (w *world) addImage(spec cloud.ImageSpec, now time.Time, content string, si
 func (c *Cloud) Images(ctx context.Context, filter cloud.Filter) (got []cloud.Image, err error) {
 	err = c.do(ctx, cloud.VerbImages, "", func(w *world, _ time.Time) error {
 		for _, i := range w.Images {
-			if fits(i.Tags, filter) {
+			if fits(i.Tags, filter) && !i.Revoked {
 				got = append(got, i.view())
 			}
 		}

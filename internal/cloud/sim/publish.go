@@ -12,8 +12,8 @@ import (
 // Copy remembers for which channels an image has its copies.
 func (c *Cloud) Copy(ctx context.Context, id cloud.ImageID, channels []string) error {
 	return c.do(ctx, cloud.VerbCopy, string(id), func(w *world, _ time.Time) error {
-		if w.image(id) == nil {
-			return notFound("image", id)
+		if err := w.offerable(id); err != nil {
+			return err
 		}
 		if w.Copied == nil {
 			w.Copied = map[cloud.ImageID][]string{}
@@ -28,19 +28,15 @@ func (c *Cloud) Copy(ctx context.Context, id cloud.ImageID, channels []string) e
 func (c *Cloud) Publish(ctx context.Context, id cloud.ImageID, channels []string) error {
 	return c.do(ctx, cloud.VerbPublish, string(id), func(w *world, _ time.Time) error {
 		if len(channels) == 0 {
-			for channel, names := range w.Pointed {
-				for role, named := range names {
-					if named == id {
-						return refuse(cloud.CodeConflict, "channel %s names it as its image of %s", channel, role)
-					}
-				}
+			if err := w.unnamed(id); err != nil {
+				return err
 			}
 			delete(w.Published, id)
 			delete(w.Copied, id)
 			return nil
 		}
-		if w.image(id) == nil {
-			return notFound("image", id)
+		if err := w.offerable(id); err != nil {
+			return err
 		}
 		for _, channel := range channels {
 			if !slices.Contains(w.Copied[id], channel) {
@@ -56,6 +52,42 @@ func (c *Cloud) Publish(ctx context.Context, id cloud.ImageID, channels []string
 		w.Published[id] = slices.Compact(slices.Sorted(slices.Values(channels)))
 		return nil
 	})
+}
+
+// offerable refuses an image that is not there, and one that was revoked.
+func (w *world) offerable(id cloud.ImageID) error {
+	switch i := w.image(id); {
+	case i == nil:
+		return notFound("image", id)
+	case i.Revoked:
+		return refuse(cloud.CodeRefused, "image %s was revoked", id)
+	}
+	return nil
+}
+
+// Revoke keeps an image from being launched and published.
+func (c *Cloud) Revoke(ctx context.Context, id cloud.ImageID) error {
+	return c.do(ctx, cloud.VerbRevoke, string(id), func(w *world, _ time.Time) error {
+		if err := w.unnamed(id); err != nil {
+			return err
+		}
+		if i := w.image(id); i != nil {
+			i.Revoked = true
+		}
+		return nil
+	})
+}
+
+// unnamed refuses an image that a channel names.
+func (w *world) unnamed(id cloud.ImageID) error {
+	for channel, names := range w.Pointed {
+		for role, named := range names {
+			if named == id {
+				return refuse(cloud.CodeConflict, "channel %s names it as its image of %s", channel, role)
+			}
+		}
+	}
+	return nil
 }
 
 // Published lists what is published, all of it complete.
@@ -78,6 +110,9 @@ func (c *Cloud) Point(ctx context.Context, channel, role string, id cloud.ImageI
 		if id == "" {
 			delete(w.Pointed[channel], role)
 			return nil
+		}
+		if i := w.image(id); i != nil && i.Revoked {
+			return refuse(cloud.CodeRefused, "image %s was revoked", id)
 		}
 		if !slices.Contains(w.Published[id], channel) {
 			return refuse(cloud.CodeRefused, "image %s is not published for it", id)

@@ -77,7 +77,7 @@ func (c *Cloud) acceptable(w *world, spec cloud.ServerSpec) error {
 	switch {
 	case n == nil:
 		return notFound("network", spec.Network)
-	case w.image(spec.Image) == nil:
+	case w.launchable(spec.Image) == nil:
 		return notFound("image", spec.Image)
 	case spec.Name == "" || spec.Token == "":
 		return refuse(cloud.CodeRefused, "a server needs a name and a token")

@@ -56,6 +56,7 @@ type volume struct {
 
 type image struct {
 	cloud.Image
+	Revoked bool `json:"revoked,omitempty"`
 }
 
 func newWorld() *world { return &world{} }
@@ -80,6 +81,11 @@ func (w *world) volume(id cloud.VolumeID) *volume {
 
 func (w *world) image(id cloud.ImageID) *image {
 	return find(w.Images, func(i *image) bool { return i.ID == id })
+}
+
+// launchable gives an image that may be launched, or nil.
+func (w *world) launchable(id cloud.ImageID) *image {
+	return find(w.Images, func(i *image) bool { return i.ID == id && !i.Revoked })
 }
 
 // find gives the first that fits, or nil.

@@ -21,6 +21,8 @@ var actions = map[string]action{
 	"CopyImage":                            on((*call).copyImage),
 	"ModifyImageAttribute":                 on((*call).modifyImageAttribute),
 	"DescribeImageAttribute":               on((*call).describeImageAttribute),
+	"DisableImage":                         on((*call).disableImage),
+	"EnableImage":                          on((*call).enableImage),
 	"EnableImageDeprecation":               on((*call).enableImageDeprecation),
 	"DisableImageDeprecation":              on((*call).disableImageDeprecation),
 	"EnableImageDeregistrationProtection":  on((*call).enableProtection),

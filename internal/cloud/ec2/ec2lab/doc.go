@@ -53,5 +53,8 @@
 //     Keys have no rights: KMS is asked for nothing, and there is no service-linked role.
 //     What a scaling group launches is checked against its caller's rights when the template is given, and
 //     launched as root.
+//   - What an instance profile gives is made up, and opens nothing. There is no instance identity role.
+//   - That a token does not travel further than HttpPutResponseHopLimit is real where machines are: the answer's packets have
+//     that many hops to live. With machines.Memory there are no packets; a test says how far away a request is made.
 //   - Quotas, prices, public addresses, IPv6 and everything else that is not here.
 package ec2lab

@@ -15,7 +15,7 @@ type image struct {
 	name, description string
 	owner             string
 	made              time.Time
-	state             string // pending, available, failed
+	state             string // pending, available, failed, disabled
 	why               *reason
 	host              string // the host's image; "" until it is captured
 	disks             []disk // the root first
@@ -23,6 +23,7 @@ type image struct {
 	users, orgs       []string  // who else may launch it
 	deprecated        time.Time // zero: never
 	protection        string    // disabled, or enabled-without-cooldown, enabled-with-cooldown
+	tokens            bool      // ImdsSupport is v2.0: what it launches asks for tokens unless the request says otherwise
 	instance          string    // it was made from
 	source            string    // AMI it was copied from
 	sourceRegion      string

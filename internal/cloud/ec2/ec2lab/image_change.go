@@ -69,6 +69,7 @@ type modifyImageAttribute struct {
 	UserGroup        []string
 	OrganizationArn  []string
 	Description      *struct{ Value string }
+	ImdsSupport      *struct{ Value string }
 	LaunchPermission *struct{ Add, Remove []launchPermission }
 }
 
@@ -83,6 +84,13 @@ func (c *call) modifyImageAttribute(in *modifyImageAttribute) (any, error) {
 	}
 	if in.Description != nil {
 		img.description = in.Description.Value
+		return done{true}, nil
+	}
+	if in.ImdsSupport != nil {
+		if in.ImdsSupport.Value != imdsV2 { // there is no way back
+			return nil, query.Errorf("InvalidParameterValue", "Value (%s) for parameter imdsSupport is invalid. Valid values: v2.0", in.ImdsSupport.Value)
+		}
+		img.tokens = true
 		return done{true}, nil
 	}
 	if in.Attribute != "" && in.Attribute != "launchPermission" {
@@ -113,12 +121,65 @@ func (c *call) modifyImageAttribute(in *modifyImageAttribute) (any, error) {
 			return nil, err
 		}
 	}
+	if err := img.sharable(len(p.Add) > 0); err != nil {
+		return nil, err
+	}
 	for _, one := range p.Add {
 		img.permit(one, true)
 	}
 	for _, one := range p.Remove {
 		img.permit(one, false)
 	}
+	return done{true}, nil
+}
+
+// imdsV2 is the only value of ImdsSupport.
+const imdsV2 = "v2.0"
+
+// sharable refuses to let others launch a disabled image, and one with a snapshot that the account's default
+// key encrypts. These words are EC2's own, as github.com/hashicorp/packer/issues/7410 and
+// github.com/DataDog/stratus-red-team/issues/109 have them. Of a disabled image the reference only says that it
+// can't be shared: which code EC2 gives is the laboratory's guess.
+func (img *image) sharable(more bool) error {
+	if !more {
+		return nil
+	}
+	if img.state == disabledImage {
+		return query.Errorf("InvalidAMIID.Unavailable", "The image '%s' is disabled and can't be shared", img.id)
+	}
+	if slices.ContainsFunc(img.disks, func(d disk) bool { return d.encrypted && defaultKey(d.kms) }) {
+		return query.Errorf("InvalidParameter", "Snapshots encrypted with the AWS Managed CMK can't be shared. Specify another snapshot.")
+	}
+	return nil
+}
+
+// disabledImage is the state in which an image cannot be launched, shared or copied.
+const disabledImage = "disabled"
+
+// disableImage takes all launch permissions away; those of snapshots stay. That again is no error is the
+// laboratory's guess.
+func (c *call) disableImage(in *imageOnly) (any, error) {
+	img, err := c.own(in.ImageID)
+	if err != nil {
+		return nil, err
+	}
+	if img.state != "available" && img.state != disabledImage {
+		return nil, query.Errorf("IncorrectState", "The image '%s' is '%s'", img.id, img.state)
+	}
+	img.state, img.public, img.users, img.orgs = disabledImage, false, nil, nil
+	return done{true}, nil
+}
+
+// enableImage makes an image launchable again, for its owner alone.
+func (c *call) enableImage(in *imageOnly) (any, error) {
+	img, err := c.own(in.ImageID)
+	if err != nil {
+		return nil, err
+	}
+	if img.state != "available" && img.state != disabledImage {
+		return nil, query.Errorf("IncorrectState", "The image '%s' is '%s'", img.id, img.state)
+	}
+	img.state = "available"
 	return done{true}, nil
 }
 

@@ -41,6 +41,7 @@ type imageView struct {
 	Why          *reason       `xml:"stateReason"`
 	Deprecated   string        `xml:"deprecationTime,omitempty"`
 	Protection   string        `xml:"deregistrationProtection"`
+	Imds         string        `xml:"imdsSupport,omitempty"`
 	Instance     string        `xml:"sourceInstanceId,omitempty"`
 	Source       string        `xml:"sourceImageId,omitempty"`
 	SourceRegion string        `xml:"sourceImageRegion,omitempty"`
@@ -58,6 +59,9 @@ func (c *call) imageView(img *image) imageView {
 		Virtual: "hvm", Hypervisor: "xen", ENA: true, Platform: "Linux/UNIX", Why: img.why, Protection: img.protection,
 		Instance: img.instance, Source: img.source, SourceRegion: img.sourceRegion, Tags: c.r.tags[img.id].view(),
 	}
+	if img.tokens {
+		v.Imds = imdsV2
+	}
 	if !img.deprecated.IsZero() {
 		v.Deprecated = stamp(img.deprecated)
 	}
@@ -74,6 +78,7 @@ type describeImages struct {
 	Owner             []string
 	ExecutableBy      []string
 	IncludeDeprecated bool
+	IncludeDisabled   bool
 	Filter            []filter
 }
 
@@ -91,6 +96,10 @@ func (c *call) describeImages(in *describeImages) (any, error) {
 		if !accountID.MatchString(owner) && !slices.Contains([]string{"self", "amazon", "aws-marketplace"}, owner) {
 			return nil, query.Errorf("InvalidUserID.Malformed", "Invalid user id: \"%s\"", owner)
 		}
+	}
+	// Seen at EC2: github.com/turbot/steampipe-plugin-aws/issues/2276.
+	if !in.IncludeDisabled && slices.ContainsFunc(in.Filter, func(f filter) bool { return f.Name == "state" && slices.Contains(f.Value, disabledImage) }) {
+		return nil, query.Errorf("InvalidParameter", "When filtering by the 'disabled' state, 'IncludeDisabled' must be set to 'true' in the request.")
 	}
 	list = slices.DeleteFunc(list, func(img *image) bool { return !c.shows(in, img) })
 	list, err = sift(c, in.Filter, list, func(img *image) attributes {
@@ -122,9 +131,12 @@ func (c *call) describeImages(in *describeImages) (any, error) {
 }
 
 // shows applies the request's own ways to choose. Those who do not own a deprecated image do not see
-// it unless they ask.
+// it unless they ask; nobody sees a disabled one unless they ask, also by its id (the reference says "by default").
 func (c *call) shows(in *describeImages, img *image) bool {
 	mine := img.owner == c.cfg.Account
+	if img.state == disabledImage && !in.IncludeDisabled {
+		return false
+	}
 	if !img.deprecated.IsZero() && img.deprecated.Before(c.at) && !mine && !in.IncludeDeprecated && len(in.ImageID) == 0 {
 		return false
 	}

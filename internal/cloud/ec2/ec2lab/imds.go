@@ -9,9 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hallmark-ci/hallmark/internal/cloud/ec2/ec2lab/machines"
 )
 
-// Metadata answers what machines ask at http://169.254.169.254. A machine is told by its address.
+// Metadata answers what machines ask at http://169.254.169.254. A machine is told by its address. The context of a
+// request says how far its answer travels (machines.WithHops).
 func (l *Lab) Metadata() http.Handler { return http.HandlerFunc(l.serveMetadata) }
 
 const tokenHeader = "X-aws-ec2-metadata-token"
@@ -32,6 +35,14 @@ func (l *Lab) serveMetadata(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	w.Header().Set("Server", "EC2ws")
+	hops := 0 // of an answer without a token: as many as usual
+	if req.Method == http.MethodPut {
+		hops = i.options.hops
+	}
+	if err := machines.BoundHops(req.Context(), hops); err != nil {
+		l.cfg.Log.Error("metadata service", "instance", i.id, "err", err)
+		panic(http.ErrAbortHandler) // the answer would reach whom it must not
+	}
 	if req.Method == http.MethodPut {
 		l.openSession(w, req, i)
 		return
@@ -161,6 +172,10 @@ func (l *Lab) leaves(i *instance) map[string]string {
 		"vpc-ipv4-cidr-blocks": r.vpc.cidr.String(),
 	} {
 		all["meta-data/network/interfaces/macs/"+mac+"/"+leaf] = text
+	}
+	if i.profile != "" { // without one there is no iam at all
+		_, role, _ := strings.Cut(i.profile, "instance-profile/")
+		all["meta-data/iam/security-credentials/"+role] = `{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "ASIALAB", "SecretAccessKey": "of ` + role + `", "Token": "lab"}`
 	}
 	if len(i.userData) > 0 {
 		all["user-data"] = string(i.userData)

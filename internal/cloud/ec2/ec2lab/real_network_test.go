@@ -142,6 +142,13 @@ func TestRealWalls(t *testing.T) {
 	if out, ok := within(t, cfg, *loose.InstanceId, "curl -s -m 2 http://169.254.169.254/latest/meta-data/instance-id"); !ok || out != *loose.InstanceId {
 		t.Errorf("the metadata service says %q", out)
 	}
+	// A token reaches the machine itself, and nothing behind it: a socket that takes no packet on its last hop stands for
+	// a container there, to which the machine would have to pass it on.
+	for away, want := range map[int]string{1: "token", 2: "nothing"} {
+		if out, _ := within(t, cfg, *loose.InstanceId, fmt.Sprintf("python3 -c '%s' %d", asksForToken, away)); out != want {
+			t.Errorf("%d hops away there is %q, want %q", away, out, want)
+		}
+	}
 	// Another's address does not help.
 	if _, ok := within(t, cfg, *loose.InstanceId, fmt.Sprintf("ip addr add %s/16 dev eth0 && timeout 2 curl -s --interface %[1]s http://169.254.169.254/latest/meta-data/instance-id", *web.PrivateIpAddress)); ok {
 		t.Error("a machine asks the metadata service as another")
@@ -156,6 +163,20 @@ func TestRealWalls(t *testing.T) {
 	})
 	o.state(*web.InstanceId, types.InstanceStateNameRunning)
 }
+
+// asksForToken says whether a token comes, with so many hops left at least. 21 is IP_MINTTL, which Python does not name.
+const asksForToken = `
+import socket, sys
+s = socket.socket()
+s.setsockopt(socket.IPPROTO_IP, 21, int(sys.argv[1]))
+s.settimeout(3)
+s.connect(("169.254.169.254", 80))
+s.sendall(b"PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\nContent-Length: 0\r\n\r\n")
+try:
+    print("token" if b" 200 OK" in s.recv(4096) else "refused")
+except TimeoutError:
+    print("nothing")
+`
 
 // TestRealData captures a machine that runs, with its data volume, and finds both in its twin.
 func TestRealData(t *testing.T) {

@@ -52,6 +52,8 @@ var rights = map[string]needs{
 	"ec2:CopyImage":                            both(of((*call).copyNeeds), made("image", "snapshot")),
 	"ec2:ModifyImageAttribute":                 there("ImageId"),
 	"ec2:DescribeImageAttribute":               there("ImageId"),
+	"ec2:DisableImage":                         there("ImageId"),
+	"ec2:EnableImage":                          there("ImageId"),
 	"ec2:EnableImageDeprecation":               there("ImageId"),
 	"ec2:DisableImageDeprecation":              there("ImageId"),
 	"ec2:EnableImageDeregistrationProtection":  there("ImageId"),

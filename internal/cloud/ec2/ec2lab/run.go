@@ -260,18 +260,25 @@ func (i *instance) takeOptions(in *runInstances) (err error) {
 		}
 	}
 	i.options = metadataOptions{tokens: "optional", endpoint: "enabled", hops: 1, tags: "disabled"}
+	if i.image.tokens {
+		i.options.tokens, i.options.hops = "required", 2
+	}
 	o := in.MetadataOptions
 	if o == nil {
 		return nil
 	}
 	var errs [3]error
-	i.options.tokens, errs[0] = oneOf("HttpTokens", o.HTTPTokens, "optional", "required")
+	if o.HTTPTokens != "" {
+		i.options.tokens, errs[0] = oneOf("HttpTokens", o.HTTPTokens, "optional", "required")
+	}
 	i.options.endpoint, errs[1] = oneOf("HttpEndpoint", o.HTTPEndpoint, "enabled", "disabled")
 	i.options.tags, errs[2] = oneOf("InstanceMetadataTags", o.InstanceMetadataTags, "disabled", "enabled")
 	if o.HTTPPutResponseHopLimit < 0 || o.HTTPPutResponseHopLimit > 64 {
 		return query.Errorf("InvalidParameterValue", "HttpPutResponseHopLimit is between 1 and 64")
 	}
-	i.options.hops = max(1, o.HTTPPutResponseHopLimit)
+	if o.HTTPPutResponseHopLimit > 0 {
+		i.options.hops = o.HTTPPutResponseHopLimit
+	}
 	return joined(errs[:]...)
 }
 

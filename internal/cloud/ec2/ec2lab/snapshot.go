@@ -166,6 +166,9 @@ func (c *call) modifySnapshotAttribute(in *modifySnapshotAttribute) (any, error)
 			return nil, err
 		}
 	}
+	if defaultKey(s.kms) && slices.ContainsFunc(all, func(o one) bool { return o.add }) { // as github.com/hashicorp/packer/issues/7499 has it
+		return nil, query.Errorf("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
+	}
 	for _, o := range all {
 		list := image{users: s.users, public: s.public} // the same way to keep who may
 		list.permit(o.who, o.add)

@@ -38,7 +38,7 @@ func TestPublish(t *testing.T) {
 		far := ec2.NewFromConfig(config(b.lab, "us-lab-1"))
 		in := &ec2.CopyImageInput{
 			Name: aws.String("prebuilt"), SourceImageId: &id, SourceRegion: aws.String("eu-lab-1"), Encrypted: aws.Bool(true),
-			CopyImageTags: aws.Bool(true), ClientToken: aws.String("copy"),
+			KmsKeyId: aws.String("alias/images"), CopyImageTags: aws.Bool(true), ClientToken: aws.String("copy"),
 		}
 		copied, err := far.CopyImage(b.ctx(), in)
 		must(t, err)

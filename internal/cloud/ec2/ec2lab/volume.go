@@ -152,13 +152,18 @@ func (c *call) mount(i *instance, disks []disk, tags tagSet) []*volume {
 	return made
 }
 
+// defaultKey reports whether a key is the one that AWS makes for an account's volumes: nobody else can be let use it.
+func defaultKey(kms string) bool { return strings.HasSuffix(kms, ":"+ebsAlias) }
+
+const ebsAlias = "alias/aws/ebs"
+
 // kmsKey is the account's own key where none is named.
 func (c *call) kmsKey(encrypted bool, named string) string {
 	if !encrypted || strings.HasPrefix(named, "arn:") {
 		return named
 	}
 	if named == "" {
-		named = "alias/aws/ebs"
+		named = ebsAlias
 	}
 	if !strings.HasPrefix(named, "alias/") {
 		named = "key/" + named

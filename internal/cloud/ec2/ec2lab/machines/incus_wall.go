@@ -55,7 +55,7 @@ func (h *Incus) Serve(ctx context.Context, metadata http.Handler) error {
 	if err != nil {
 		return fmt.Errorf("listen for the metadata service: %w", err)
 	}
-	h.metadata = &http.Server{Handler: metadata, ReadHeaderTimeout: 10 * time.Second}
+	h.metadata = &http.Server{Handler: metadata, ReadHeaderTimeout: 10 * time.Second, ConnContext: boundByTTL}
 	h.served = make(chan struct{})
 	go func() {
 		defer close(h.served)

@@ -38,7 +38,8 @@ type Host interface {
 
 	// Wall replaces all rules of who may reach whom. It returns when they hold.
 	Wall(ctx context.Context, ends []End) error
-	// Serve answers machines' requests to the metadata address until Close.
+	// Serve answers machines' requests to the metadata address until Close. Each request's answer can be bounded
+	// by BoundHops.
 	Serve(ctx context.Context, metadata http.Handler) error
 	// Close removes all that the host made.
 	Close(ctx context.Context) error
