@@ -295,7 +295,8 @@ func TestNightlySurvivesEverything(t *testing.T) {
 		t.Errorf("the run itself is found nowhere, so the search for its secrets proves nothing: %v", err)
 	}
 	slices.Sort(secrets)
-	found, err := cloudtest.Search(slices.Compact(secrets), places...)
+	secrets = slices.Compact(secrets) // which empties what it cuts off
+	found, err := cloudtest.Search(secrets, places...)
 	if err != nil {
 		t.Error(err)
 	}

@@ -236,8 +236,6 @@ func TestRealData(t *testing.T) {
 // removes what is left.
 func TestRealSuccession(t *testing.T) {
 	onServers(t)
-	strangers, err := tables(t)
-	must(t, err)
 	lab, api, cfg := realLab(t, "walls", "10.94.0.0/16")
 	o := newOperator(t, api)
 	images, err := api.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{seedOwner}})
@@ -255,7 +253,7 @@ func TestRealSuccession(t *testing.T) {
 		t.Errorf("machines of the one that died: %v, %s", err, left)
 	}
 	must(t, next.Close(t.Context()))
-	if left := leftovers(t, cfg.Name, strangers); left != "" {
+	if left := leftovers(t, cfg.Name); left != "" {
 		t.Errorf("left behind:\n%s", left)
 	}
 }
