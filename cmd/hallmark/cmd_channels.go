@@ -228,7 +228,7 @@ func (c *cli) revoke() *cobra.Command {
 		Short: "Forbid an image set for good; channels that hold it go back",
 		Long: `Revoke forbids an image set: nothing is promoted or rolled back to it any more. Every channel that holds
 it goes back to the set before, or is emptied if there is none. Where images are published (EC2), those of the set are
-disabled then: nobody can launch them any more, not even by a launch template. Servers that run stay.`,
+disabled then: EC2 refuses to launch them, also by a launch template. Servers that run stay.`,
 		Example: "  hallmark revoke 20261123-0300-release-ab12cd --reason 'CVE-2026-1234 in openssl'",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

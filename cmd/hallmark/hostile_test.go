@@ -61,7 +61,7 @@ func hostileProduct(t *testing.T, dir string) {
 const hostState = `getent passwd | cut -d: -f1; nft list tables; ls -d /etc/* /var/lib/* /usr/local/*/* /root/.[a-z]*; ls /etc/cron.d /etc/systemd/system /run | sort -u`
 
 // TestHostileRun: a product that wants harm goes through a whole run on real servers, beside a healthy one. Its
-// attempts are refused, what it prints steers nobody and tells no secret, it is told to have failed, and neither
+// attempts are refused, its output steers no terminal and shows no secret, the run's verdict is "failed", and neither
 // the host nor the other run is disturbed.
 func TestHostileRun(t *testing.T) {
 	if !*faults {

@@ -230,7 +230,7 @@ give_ids() {
 			say incus "give root a range in $SUBIDS$name"
 			echo root:1000000:1000000000 >>"$SUBIDS$name"
 		elif [ "$most" -lt "$NEED_IDS" ]; then
-			die ids "$SUBIDS$name gives root $most ids; each server takes 65536, and a hundred of them $NEED_IDS. Make the range of root larger there (root:1000000:1000000000, if nobody else has ids of it), and restart Incus"
+			die ids "$SUBIDS$name gives root $most ids; each server takes 65536, and a hundred of them $NEED_IDS. Make the range of root larger there (root:1000000:1000000000, if no other line there overlaps it), and restart Incus"
 		fi
 	done
 }

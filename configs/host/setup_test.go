@@ -23,7 +23,7 @@ func functions(t *testing.T) string {
 	return strings.Replace(functions, "BASH_SOURCE[0]", "PWD", 1) + "\n"
 }
 
-// Each server takes a range of user ids: too few are told before the first launch, and nobody's are changed.
+// Each server takes a range of user ids: the set-up refuses a host that has too few, and leaves other users' ranges as they are.
 func TestGiveIDs(t *testing.T) {
 	for name, c := range map[string]struct{ has, says, left string }{
 		"none":        {"hal:100000:65536\n", "give root a range in", "hal:100000:65536\nroot:1000000:1000000000\n"},
